@@ -1,0 +1,64 @@
+# `make reproduce` runs the study, `make test` its tests; each sets up .venv by itself first.
+
+SHELL := bash
+SCALE ?= smoke
+PYTHON ?=
+ARGS ?=
+
+export PYTHONUNBUFFERED := 1
+export DVC_NO_ANALYTICS := 1
+export ITERATIVE_DO_NOT_TRACK := 1
+export MPLBACKEND := Agg
+
+# Named after the lock's checksum: a changed lock is installed, an unchanged one costs nothing.
+stamp := .venv/.lock-$(shell cksum < requirements.lock | tr ' ' '-')
+
+# Stages start `python` themselves, hence the PATH. It is not exported: .venv is made by another.
+run := PATH="$$PWD/.venv/bin:$$PATH" python
+
+candidates := $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3 python)
+
+define shell_functions
+supported() { case "$$("$$1" --version 2>&1)" in "Python 3.11."*|"Python 3.12."*) ;; *) false ;; esac; }; \
+first_supported() { for each in "$$@"; do if supported "$$each"; then echo "$$each"; return; fi; done; \
+  echo "No Python 3.11 or 3.12 among: $$*. Install one, or name it: make env PYTHON=/path/to/python3.12" >&2; \
+  return 1; }
+endef
+
+.PHONY: help env reproduce test lint clean-env
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+env: $(stamp) ## set up .venv from requirements.lock (PYTHON=... chooses the Python of a new one)
+
+reproduce: env ## run the whole study (SCALE=smoke, gpu or paper; ARGS=... for Snakemake)
+	@$(run) -m snakemake --cores all --config scale=$(SCALE) $(ARGS)
+	@echo "Figures and tables: results/$(SCALE)/paper/"
+
+test: env ## run all tests (ARGS=... for pytest)
+	@$(run) -m pytest $(ARGS)
+
+lint: env ## check the style of the code
+	@$(run) -m ruff check .
+
+clean-env: ## remove .venv
+	@rm -rf .venv
+
+# The stamp comes last and the old one goes first: an interrupted installation is done again.
+$(stamp):
+	@set -euo pipefail; $(shell_functions); \
+	if ! supported .venv/bin/python || ! .venv/bin/python -m pip --version > /dev/null 2>&1; then \
+	  python=$$(first_supported $(candidates)); \
+	  echo "Creating .venv with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear .venv; \
+	fi; \
+	rm -f .venv/.lock-*; \
+	total=$$(grep -c == requirements.lock); \
+	echo "Installing the $$total packages of requirements.lock into .venv: a few minutes, 6 GB"; \
+	.venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock \
+	  | awk -v total="$$total" \
+	    '/^(Collecting|Ignoring|Requirement)/ && ++n % 40 == 0 { print "  " n " of " total; fflush() } \
+	     /^Installing collected/ { print "  unpacking"; fflush() }'; \
+	touch $@; \
+	echo "The environment stands: .venv"

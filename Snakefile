@@ -1,0 +1,201 @@
+"""The map of the study: raw images -> prepare -> train -> encode, prior, sample, explain ->
+measure -> figures and tables.
+
+    snakemake --cores                      the whole study at the smoke scale
+    snakemake --cores --config scale=gpu   another scale: a file in config/scales/
+    snakemake fig4                         one figure or table, by its id
+    snakemake -n                           what would run
+
+What a job does is decided by config/ and by the sources of its stage; a digest of both is its
+`key`, so a change reruns exactly what it touches. What a stage is: python -m patronus.train --help
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(workflow.basedir))
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.get("PYTHONPATH", "")])
+
+from paper import catalogue
+from patronus.config import load_study, restriction, stage_folder
+from patronus.errors import Problem
+from patronus.reading import MANIFEST, data_root
+from patronus.sources import source_hash
+from patronus.stage import fingerprint
+
+
+configfile: Path(workflow.basedir, "config", "config.yaml")
+
+
+try:
+    STUDY = load_study(**config)
+    FIGURES = catalogue.wanted(STUDY)
+except Problem as error:
+    sys.exit(f"error: {error}")
+SCALE = STUDY.scale
+ONLY = restriction(config)  # what --config says of datasets, methods and seeds, for the stages
+DONE = "record.json"  # written last: a stage that has one is whole
+ON_SET = f" --scale {SCALE} --dataset {{wildcards.dataset}} --threads {{threads}} > {{log}} 2>&1"
+ON_CELL = " --method {wildcards.method} --seed {wildcards.seed}" + ON_SET
+
+
+def made(stage, *files):
+    """Files of a stage, with wildcards for the data set, or for data set, method and seed."""
+    folder = stage_folder(stage, SCALE, "{dataset}", "{method}", "{seed}")
+    return [str(folder / file) for file in files or [DONE]]
+
+
+def log(stage, suffix="log"):
+    folder = stage_folder(stage, SCALE, "{dataset}", "{method}", "{seed}")
+    return f"{Path('logs', *folder.parts[1:])}.{suffix}"
+
+
+def key(stage, module):
+    """A function of the wildcards: digest of the settings and sources that decide the result."""
+    return lambda wildcards: fingerprint(stage, module, STUDY, **wildcards)
+
+
+def manifest(dataset):
+    """Of a generated stand-in; official data are no file of ours."""
+    spec = STUDY.datasets[dataset]
+    generated = STUDY.generated and spec.world
+    return str(data_root(SCALE, True) / spec.folder / MANIFEST) if generated else []
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    method="[^/]+",
+    seed="[0-9]+",
+
+
+onsuccess:
+    print(f"Figures and tables: results/{SCALE}/paper/", flush=True)
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/{SCALE}/measures/table.csv",
+        expand(f"results/{SCALE}/paper/{{name}}/{DONE}", name=FIGURES),
+
+
+for dataset in filter(manifest, STUDY.datasets):
+
+    rule:
+        name: f"generate_{dataset}"
+        output: manifest(dataset)
+        params:  # `shell` runs after the loop: it must not read `dataset`
+            key=fingerprint("raw", "patronus.generate", STUDY, dataset),
+            what=f"--scale {SCALE} --dataset {dataset}",
+        log: f"logs/{SCALE}/raw/{dataset}.log"
+        shell: "python -m patronus.generate {params.what} > {log} 2>&1"
+
+
+rule prepare:
+    input: lambda w: manifest(w.dataset)
+    output: made("data", "train.npy", "test.npy", "table.csv", "meta.json", DONE)
+    params: key=key("data", "patronus.prepare")
+    log: log("data")
+    benchmark: log("data", "tsv")
+    threads: STUDY.threads
+    shell: "python -m patronus.prepare" + ON_SET
+
+
+rule references:
+    input: made("data")
+    output: made("references", "classifier.safetensors", "classifier.json", DONE)
+    params: key=key("references", "analysis.references")
+    log: log("references")
+    benchmark: log("references", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.references" + ON_SET
+
+
+rule train:
+    input: made("data")
+    output: made("checkpoints", "model.safetensors", "config.json", "history.csv", DONE)
+    params: key=key("checkpoints", "patronus.train")
+    log: log("checkpoints")
+    benchmark: log("checkpoints", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m patronus.train" + ON_CELL
+
+
+rule encode:
+    input: made("data"), made("checkpoints")
+    output: made("codes")
+    params: key=key("codes", "patronus.encode")
+    log: log("codes")
+    benchmark: log("codes", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m patronus.encode" + ON_CELL
+
+
+rule prior:
+    input: made("codes")
+    output: made("priors")
+    params: key=key("priors", "patronus.prior")
+    log: log("priors")
+    benchmark: log("priors", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m patronus.prior" + ON_CELL
+
+
+rule sample:
+    input: made("data"), made("checkpoints"), made("priors")
+    output: made("samples")
+    params: key=key("samples", "patronus.sample")
+    log: log("samples")
+    benchmark: log("samples", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m patronus.sample" + ON_CELL
+
+
+rule explain:
+    input: made("data"), made("checkpoints"), made("codes")
+    output: made("explanations")
+    params: key=key("explanations", "patronus.explain.what")
+    log: log("explanations")
+    benchmark: log("explanations", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m patronus.explain.what" + ON_CELL
+
+
+rule measure:
+    input: made("data"), made("references"), made("codes"), made("samples")
+    output: made("measures", "measures.csv", DONE)
+    params: key=key("measures", "analysis.measure")
+    log: log("measures")
+    benchmark: log("measures", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.measure" + ON_CELL
+
+
+rule collect:
+    input: [cell.folder("measures") / DONE for cell in STUDY.cells.values()]
+    output: f"results/{SCALE}/measures/table.csv", f"results/{SCALE}/measures/metrics.json"
+    params: only=ONLY, key=source_hash("analysis.collect")
+    log: f"logs/{SCALE}/collect.log"
+    benchmark: f"logs/{SCALE}/collect.tsv"
+    shell: f"python -m analysis.collect --scale {SCALE} {{params.only}} > {{log}} 2>&1"
+
+
+for name in FIGURES:
+
+    rule:
+        name: name
+        input: catalogue.upstream(name, STUDY), catalogue.sources(name)
+        output: f"results/{SCALE}/paper/{name}/{DONE}"
+        params: what=f"{name} --scale {SCALE} {ONLY}"
+        log: f"logs/{SCALE}/paper/{name}.log"
+        benchmark: f"logs/{SCALE}/paper/{name}.tsv"
+        shell: "python -m paper.render {params.what} > {log} 2>&1"

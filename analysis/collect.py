@@ -1,0 +1,97 @@
+"""All cells' measures in one table: python -m analysis.collect --scale smoke
+
+Writes results/<scale>/measures/table.csv, and its values to metrics.json, which `dvc metrics`
+shows. The grid that the study asks for is compared with what exists: a missing cell or measure is
+an error, never a hole in a table. No torch here.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.spec import COLUMNS, KEY, expected
+from patronus.config import Cell, Study, load_study
+from patronus.errors import Problem, guarded
+from patronus.files import load_json, save_json, save_text
+
+CELL_COLUMNS = ["scale", "dataset", "title", "method", "method_title", "recipe", "seed",
+                "generated", "images_seen"]
+NUMBERS = ("value", "low", "high")
+
+
+def table(study: Study) -> pd.DataFrame:
+    """Every row of every cell of `study`. Raises Problem that names all that is missing."""
+    parts, holes = [], []
+    for cell in study.cells.values():
+        folder = cell.folder("measures")
+        if not (folder / "record.json").is_file():  # written last: without it nothing is whole
+            holes.append(f"{_name(cell)} (no {folder}/record.json)")
+            continue
+        rows = _read(folder / "measures.csv")
+        holes += _differences(cell, rows)
+        parts.append(_with_cell(cell, study, rows))
+    if holes:
+        raise Problem(f"the grid of scale '{study.scale}' is not complete; rerun measures for: "
+                      + "; ".join(holes))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A cell's rows: numbers exactly as written (NaN = n/a), everything else as text."""
+    kinds = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(NUMBERS, "float64") | {"n": "Int64"}
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip",
+                       na_values=dict.fromkeys((*NUMBERS, "n"), [""]))
+
+
+def _differences(cell: Cell, rows: pd.DataFrame) -> list[str]:
+    """What a cell's rows lack, have twice, or have beyond the measures that exist."""
+    found = list(rows[KEY].itertuples(index=False, name=None))
+    lacking = [row for row in expected() if row not in found]
+    odd = sorted({row for row in found if row not in expected() or found.count(row) > 1})
+    return [f"{_name(cell)} {what} {', '.join('/'.join(filter(None, row)) for row in some)}"
+            for what, some in (("lacks", lacking), ("has unknown or double", odd)) if some]
+
+
+def _with_cell(cell: Cell, study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with what names their cell in front."""
+    record = cell.folder("checkpoints") / "record.json"
+    seen = load_json(record).get("found", {}).get("images_seen")
+    if seen is None:
+        raise Problem(f"{record}: does not say images_seen; rerun train")
+    names = (cell.scale, cell.dataset, study.datasets[cell.dataset].title, cell.method,
+             cell.title, cell.recipe, cell.seed, cell.generated, seen)
+    return rows.assign(**dict(zip(CELL_COLUMNS, names, strict=True)))[CELL_COLUMNS + COLUMNS]
+
+
+def metrics(found: pd.DataFrame) -> dict:
+    """The values of a table as `dvc metrics` reads them: by data set, method, seed and row."""
+    nested: dict = {}
+    for row in found.dropna(subset="value").itertuples():
+        cell = nested.setdefault(row.dataset, {}).setdefault(row.method, {})
+        name = ".".join(filter(None, (row.measure, row.variant, row.extractor)))
+        cell.setdefault(f"seed{row.seed}", {})[name] = row.value
+    return nested
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.dataset}/{cell.method}/seed{cell.seed}"
+
+
+def main() -> None:
+    """Read the command line and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", required=True, help="a file in config/scales")
+    for key in ("datasets", "methods", "seeds"):
+        parser.add_argument(f"--{key}", help=f"some {key} only, separated by commas")
+    args = parser.parse_args()
+    study = load_study(args.scale, datasets=args.datasets, methods=args.methods, seeds=args.seeds)
+    path = Path("results", study.scale, "measures", "table.csv")
+    found = table(study)
+    save_json(path.with_name("metrics.json"), metrics(found))
+    save_text(path, found.to_csv(index=False))
+    print(f"{len(study.cells)} cells: done, in {path}")
+
+
+if __name__ == "__main__":
+    guarded(main)

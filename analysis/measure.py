@@ -1,0 +1,153 @@
+"""Stage "measures": every measure of analysis/measures/ on one cell.
+
+Writes measures.csv, one row for each measure, variant and extractor (n/a rows hold the reason),
+and details.json (per attribute scores, what was dropped, sizes of references).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.features import (
+    Extractor,
+    classifier_extractor,
+    extract,
+    inception_extractor,
+    inception_file,
+)
+from analysis.references import load_classifier
+from analysis.spec import COLUMNS, Labels, Row, Spec, Value, specs
+from patronus.errors import NotApplicable, Problem
+from patronus.files import load_json, save_json, save_text, sha256
+from patronus.prepared import Prepared
+from patronus.stage import Job, device, run
+
+REFERENCE_SPLITS = ("train", "test")
+
+
+class Arrays:
+    """The arrays of one cell by name, each loaded or computed when first asked for.
+
+    A name that this cell cannot have raises NotApplicable with the reason that the stage in
+    question wrote into none.json; a file that is missing without a reason, or that holds NaN,
+    raises Problem.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.data = Prepared.open(job.folder("data"))
+        self._loaders: dict[str, Callable] = {
+            "images": self.data.images, "labels": self._labels, "codes": self._codes,
+            "samples": self._samples, "features": self._features,
+            "extractors": self._extractor}
+        self._known: dict[str, object] = {}
+
+    def __getitem__(self, name: str):
+        if name not in self._known:
+            kind, _, rest = name.partition(".")
+            try:
+                self._known[name] = self._loaders[kind](rest)
+            except NotApplicable as reason:
+                self._known[name] = reason
+        found = self._known[name]
+        if isinstance(found, NotApplicable):
+            raise found
+        return found
+
+    def _labels(self, split: str) -> Labels:
+        return Labels.of(self.data.labels(split), self.data.meta["labels"])
+
+    def _codes(self, split: str) -> np.ndarray:
+        codes = _stored(self.job.folder("codes"), split)
+        if codes.ndim != 2 or not np.isfinite(codes).all():
+            raise Problem(f"{self.job.folder('codes')}/{split}.npy: is not a finite (N, D) array; "
+                          "look at the training of this cell, then rerun encode")
+        return codes
+
+    def _samples(self, name: str) -> np.ndarray:
+        samples = _stored(self.job.folder("samples"), name)
+        shape = tuple(self.data.meta["shape"])
+        if samples.dtype != np.uint8 or samples.shape[1:] != shape:
+            raise Problem(f"{self.job.folder('samples')}/{name}.npy: is {samples.dtype} "
+                          f"{samples.shape}, not uint8 (n, {', '.join(map(str, shape))}); "
+                          "rerun sample")
+        return samples
+
+    def _features(self, name: str) -> np.ndarray:
+        extractor, what = name.split(".")
+        if what in REFERENCE_SPLITS:
+            return _stored(self.job.folder("references"), f"features_{extractor}_{what}",
+                           extractor)
+        samples = self[f"samples.{what}"]
+        return extract(samples, self[f"extractors.{extractor}"], f"{extractor} features of {what}")
+
+    def _extractor(self, name: str) -> Extractor:
+        folder, where = self.job.folder("references"), device(self.job)
+        if name == "classifier":
+            return classifier_extractor(load_classifier(folder), where)
+        self[f"features.{name}.test"]  # no reference features: say why, load nothing
+        path = inception_file()
+        if sha256(path) != load_json(folder / "record.json")["found"]["inception"]:
+            raise Problem(f"{path}: is not the file that made {folder}/features_{name}_test.npy; "
+                          "rerun references")
+        return inception_extractor(path, where, self.job.threads)
+
+
+def _stored(folder: Path, name: str, reason: str | None = None) -> np.ndarray:
+    """`folder`/`name`.npy, memory-mapped; where it is absent, the reason given in none.json."""
+    path = folder / f"{name}.npy"
+    if path.is_file():
+        return np.load(path, mmap_mode="r")
+    reasons = load_json(folder / "none.json") if (folder / "none.json").is_file() else {}
+    why = reasons.get(reason or name) or reasons.get("reason")
+    if why:
+        raise NotApplicable(why)
+    raise Problem(f"{path}: is missing, and none.json gives no reason; rerun that stage")
+
+
+def evaluate(spec: Spec, row: Row, arrays: Arrays) -> Value:
+    """One row's value. Raises NotApplicable with the reason where there is none."""
+    found = [arrays[need] for need in row.needs]
+    shortest = min(map(len, found))
+    if shortest < spec.least_n:
+        raise NotApplicable(f"n = {shortest} is below the least n of {spec.least_n}")
+    return row.compute(*([array[:shortest] for array in found] if spec.paired else found))
+
+
+def measure(spec: Spec, row: Row, arrays: Arrays) -> tuple[dict, dict]:
+    """One row of measures.csv, and its details."""
+    cells = {"measure": spec.name, "variant": row.variant, "split": row.split,
+             "extractor": row.extractor, "unit": spec.unit, "direction": spec.direction}
+    try:
+        found = evaluate(spec, row, arrays)
+    except NotApplicable as reason:
+        return cells | {"reason": str(reason)}, {}
+    if np.isnan(found.value):
+        raise Problem(f"measure {spec.name} ({row.variant}): is NaN; its inputs are "
+                      f"{', '.join(row.needs)}")
+    return cells | {"value": found.value, "low": found.low, "high": found.high, "n": found.n,
+                    "unit": found.unit or spec.unit}, found.detail
+
+
+def work(job: Job) -> dict:
+    """Run every measure on one cell."""
+    device(job)
+    arrays = Arrays(job)
+    rows, details = [], {}
+    for spec in specs().values():
+        for row in spec.rows:
+            cells, detail = measure(spec, row, arrays)
+            rows.append(cells)
+            key = ".".join(filter(None, (spec.name, row.variant, row.extractor)))
+            details |= {key: detail} if detail else {}
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64"})
+    save_json(job.out / "details.json", details)
+    save_text(job.out / "measures.csv", table.to_csv(index=False))
+    return {"rows": len(table), "not_applicable": int(table.value.isna().sum())}
+
+
+if __name__ == "__main__":
+    run("measures", "analysis.measure", work,
+        inputs=("data", "references", "codes", "samples"))

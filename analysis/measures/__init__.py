@@ -1,0 +1,1 @@
+"""One file per measure; the folder is the registry."""

@@ -1,0 +1,148 @@
+"""Latent score: how well logistic regression reads the labels from a code (baselines.md 10)."""
+
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
+
+from analysis.spec import Known, Labels, Row, Spec, Value
+from patronus.errors import NotApplicable
+
+PUBLISHED_N = 10_000  # training codes used for sets of attributes; sets of classes use all
+FOLDS = KFold(5, shuffle=True, random_state=0)
+
+
+class Scores(NamedTuple):
+    """`table` (5, K) score of each fold and column, NaN where a column was dropped."""
+
+    table: np.ndarray
+    unit: str
+    unconverged: int  # fits that reached scikit-learn's default of 100 iterations
+
+
+def latent_scores(codes: np.ndarray, labels: Labels) -> Scores:
+    """Held-out score of each fold and label column for codes (N, D).
+
+    KFold(5, shuffled, seed 0, unstratified), StandardScaler fitted on each training fold, one
+    LogisticRegression with scikit-learn's defaults per column. AUROC where all columns are
+    binary; accuracy for every column where one is categorical (as published: Fashion-MNIST,
+    CIFAR-10, FFHQ). Rows with an unknown label are left out for that column; a column with one
+    value in a fold's training or held-out part scores NaN there.
+    """
+    accuracy = any(labels.categorical)
+    folds = list(_scaled_folds(codes))
+    table = np.full((len(folds), len(labels.names)), np.nan)
+    unconverged = 0
+    for f, (train, test, x_train, x_test) in enumerate(folds):
+        for k, truth in enumerate(labels.values.T):
+            known_train, known_test = ~np.isnan(truth[train]), ~np.isnan(truth[test])
+            fitted = _fit(x_train[known_train], truth[train][known_train])
+            if fitted is None:
+                continue
+            model, warned = fitted
+            unconverged += warned
+            table[f, k] = _score(model, x_test[known_test], truth[test][known_test], accuracy)
+    return Scores(table, "accuracy" if accuracy else "AUROC", unconverged)
+
+
+def _scaled_folds(codes: np.ndarray) -> Iterator[tuple]:
+    """(train rows, test rows, scaled train codes, scaled test codes): scaled once a fold."""
+    codes = np.asarray(codes, dtype=np.float64)
+    for train, test in FOLDS.split(codes):
+        scaler = StandardScaler().fit(codes[train])
+        yield train, test, scaler.transform(codes[train]), scaler.transform(codes[test])
+
+
+def _fit(x: np.ndarray, truth: np.ndarray) -> tuple[LogisticRegression, bool] | None:
+    """The fitted model and whether it stopped early; None when there are not two values."""
+    if len(np.unique(truth)) < 2:
+        return None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model = LogisticRegression().fit(x, truth)
+    return model, any(issubclass(w.category, ConvergenceWarning) for w in caught)
+
+
+def _score(model: LogisticRegression, x: np.ndarray, truth: np.ndarray, accuracy: bool) -> float:
+    if accuracy:
+        return float(model.score(x, truth)) if len(truth) else np.nan
+    if len(np.unique(truth)) < 2:
+        return np.nan
+    return float(roc_auc_score(truth, model.decision_function(x)))
+
+
+def published(codes: np.ndarray, labels: Labels) -> Value:
+    """The published protocol on training codes: the first 10,000, or all of a set of classes."""
+    of_classes = len(labels.names) == 1 and labels.categorical[0]
+    rows = slice(None if of_classes else PUBLISHED_N)
+    return latent_score(codes[rows], labels[rows])
+
+
+def latent_score(codes: np.ndarray, labels: Labels) -> Value:
+    """Mean over folds and columns; low and high are one population std over folds away.
+
+    Columns that are dropped in any fold are left out of the mean and named in `detail`.
+    """
+    if not labels.names:
+        raise NotApplicable("the data set has no labels")
+    scores = latent_scores(codes, labels)
+    kept = ~np.isnan(scores.table).any(axis=0)
+    if not kept.any():
+        raise NotApplicable("no label takes two values in every fold")
+    by_fold = scores.table[:, kept].mean(axis=1)
+    mean, spread = float(by_fold.mean()), float(by_fold.std())
+    names = np.array(labels.names)
+    return Value(mean, len(codes), mean - spread, mean + spread, scores.unit, {
+        "per_label": dict(zip(names[kept], scores.table[:, kept].mean(axis=0), strict=True)),
+        "dropped": names[~kept].tolist(), "unconverged_fits": scores.unconverged})
+
+
+
+SPECS = (Spec(
+    name="latent_score", title="Latent score", unit="AUROC or accuracy", direction="higher",
+    source="InfoDiffusion's protocol (Wang et al. 2023), as used by Patronus",
+    least_n=50, paired=True,
+    spread="mean -/+ population std over the five folds of one model",
+    rows=(Row("test", latent_score, ("codes.test", "labels.test"), "test"),
+          Row("train", published, ("codes.train", "labels.train"), "train"))),)
+
+
+def _attributes(rng: np.random.Generator, informative: bool) -> tuple[np.ndarray, Labels]:
+    values = (rng.random((400, 3)) < 0.4).astype(float)
+    signal = values if informative else rng.permutation(values)
+    codes = np.hstack([signal + 0.05 * rng.normal(size=(400, 3)), rng.normal(size=(400, 5))])
+    return codes.astype(np.float32), Labels(values, ("a", "b", "c"), (False,) * 3)
+
+
+def _with_holes(rng: np.random.Generator) -> tuple[np.ndarray, Labels]:
+    """Unknown labels, a constant attribute, a dead dimension: the readable rest scores 1."""
+    codes, labels = _attributes(rng, informative=True)
+    values = labels.values.copy()
+    values[rng.random(values.shape) < 0.3] = np.nan
+    values[:, 2] = 1.0
+    codes[:, 4] = 0.0
+    return codes, Labels(values, labels.names, labels.categorical)
+
+
+def _classes(rng: np.random.Generator) -> tuple[np.ndarray, Labels]:
+    values = rng.integers(0, 10, size=(400, 1)).astype(float)
+    return rng.normal(size=(400, 6)), Labels(values, ("class",), (True,))
+
+
+def _one_value(rng: np.random.Generator) -> tuple[np.ndarray, Labels]:
+    return rng.normal(size=(100, 4)), Labels(np.ones((100, 2)), ("a", "b"), (False, False))
+
+
+KNOWN = (
+    Known("latent_score", "perfect", lambda rng: _attributes(rng, True), low=0.999, high=1.0),
+    Known("latent_score", "null", lambda rng: _attributes(rng, False), low=0.4, high=0.6),
+    Known("latent_score", "null", _classes, low=0.02, high=0.2),
+    Known("latent_score", "hostile", _with_holes, low=0.999, high=1.0),
+    Known("latent_score", "hostile", _one_value, reason="two values"),
+)

@@ -1,0 +1,129 @@
+"""What a measure says about itself, and the types it takes and gives. No torch here.
+
+A measure is a file in analysis/measures/ with
+
+    SPECS: tuple[Spec, ...]     one for each name it adds to the tables
+    KNOWN: tuple[Known, ...]    for each of them a perfect, a null and a hostile case
+
+and nothing else has to be edited: `analysis.measure` runs it, `analysis.collect` expects it in
+every cell, and tests/contract/test_measures.py tries its known answers.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+FOLDER = Path(__file__).resolve().parent / "measures"
+KEY = ["measure", "variant", "extractor"]  # what names a row of a cell
+COLUMNS = ["measure", "variant", "value", "low", "high", "n", "split", "extractor", "unit",
+           "direction", "reason"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of N images: `values` (N, K) float64, NaN = unknown, integer codes otherwise."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    categorical: tuple[bool, ...]  # a column is categorical (codes 0..K-1) or binary (0 or 1)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice) -> "Labels":
+        return Labels(self.values[rows], self.names, self.categorical)
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, columns: dict[str, dict]) -> "Labels":
+        """From a label table and the `labels` entry of a set's meta.json."""
+        values = table[list(columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+        return cls(values, tuple(columns),
+                   tuple(about["kind"] == "categorical" for about in columns.values()))
+
+
+@dataclass(frozen=True)
+class Value:
+    """A measured number: `n` is what it was measured on, `detail` goes to details.json."""
+
+    value: float
+    n: int
+    low: float | None = None  # what the two mean is said by Spec.spread
+    high: float | None = None
+    unit: str | None = None  # where it is another than Spec.unit
+    detail: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row that a measure adds to every cell: what is computed from which arrays.
+
+    `compute` is a pure function of the arrays that `needs` names, in that order; it raises
+    NotApplicable with the reason where they allow no answer. Needs are names that
+    `analysis.measure.Arrays` resolves: images.<split>, labels.<split>, codes.<split>,
+    samples.<name>, features.<extractor>.<split or sample name>.
+    """
+
+    variant: str
+    compute: Callable[..., Value]
+    needs: tuple[str, ...]
+    split: str  # of the data that the value speaks about
+    extractor: str = ""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A measure: what its number is, and the rows it adds to every cell."""
+
+    name: str
+    title: str
+    unit: str
+    direction: Literal["higher", "lower"]  # which is better
+    source: str
+    rows: tuple[Row, ...]
+    least_n: int = 1  # rows of the shortest array; with fewer the answer is n/a
+    paired: bool = False  # row i of all arrays is the same image: trimmed to the shortest
+    spread: str = ""  # what low and high mean
+
+
+@dataclass(frozen=True)
+class Known:
+    """A case with a known answer: low <= value <= high, or `reason` is part of the n/a reason.
+
+    Tried on every function that the measure's rows compute.
+    """
+
+    measure: str
+    kind: Literal["perfect", "null", "hostile"]
+    arrays: Callable[[np.random.Generator], tuple]
+    low: float = -np.inf
+    high: float = np.inf
+    reason: str = ""
+
+
+def modules() -> list[str]:
+    """Names of the measure modules: every file in analysis/measures/."""
+    return [f"analysis.measures.{path.stem}" for path in sorted(FOLDER.glob("[a-z]*.py"))]
+
+
+@cache
+def specs() -> dict[str, Spec]:
+    """Every measure by name. ValueError when two files use one name."""
+    found: dict[str, Spec] = {}
+    for module in modules():
+        for spec in importlib.import_module(module).SPECS:
+            if spec.name in found:
+                raise ValueError(f"{module}: the name '{spec.name}' is taken")
+            found[spec.name] = spec
+    return found
+
+
+def expected() -> list[tuple[str, str, str]]:
+    """(measure, variant, extractor) of every row that each cell must have."""
+    return [(spec.name, row.variant, row.extractor)
+            for spec in specs().values() for row in spec.rows]

@@ -1,0 +1,1 @@
+"""Baseline methods: one file each; see README.md."""

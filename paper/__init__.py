@@ -1,0 +1,1 @@
+"""Figures and tables of the paper: scripts that read results and draw; they compute nothing."""

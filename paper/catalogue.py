@@ -1,0 +1,111 @@
+"""Which figures and tables there are, and what each reads; nothing is run here.
+
+The folder is the registry: every `figures/<id>.py` is a figure, every `tables/<id>.py` a table.
+A script says what it reads in a literal `NEEDS` (see README.md), so that the Snakefile can depend
+on exactly those files.
+"""
+
+import ast
+import itertools
+import os
+from pathlib import Path
+
+from patronus.config import Study, stage_folder
+from patronus.errors import NotApplicable, Problem
+from patronus.sources import ROOT, closure
+
+FOLDERS = ("figures", "tables")
+AXES = ("dataset", "method", "seed")
+
+
+def ids() -> dict[str, Path]:
+    """Every figure and table there is: id to script."""
+    here = Path(__file__).parent
+    return {path.stem: path for folder in FOLDERS
+            for path in sorted((here / folder).glob("[a-z]*.py"))}
+
+
+def script(name: str) -> Path:
+    """The script of an id. Raises Problem that lists the known ids."""
+    known = ids()
+    if name not in known:
+        raise Problem(f"{name}: is no figure or table; known are {', '.join(known)}")
+    return known[name]
+
+
+def wanted(study: Study) -> list[str]:
+    """The ids a study makes: those it names, else all whose inputs the study has."""
+    if study.figures is not None:
+        return [script(name).stem for name in study.figures]
+    return [name for name in ids() if applies(name, study)]
+
+
+def applies(name: str, study: Study) -> bool:
+    try:
+        needs(name, study)
+    except NotApplicable:
+        return False
+    return True
+
+
+def needs(name: str, study: Study) -> list[Path]:
+    """The files a figure or table reads, relative to the working folder.
+
+    Raises NotApplicable when the study has no data set, method or seed that the script asks for.
+    """
+    return [path for files in inputs(name, study).values() for path in files]
+
+
+def inputs(name: str, study: Study) -> dict[str, list[Path]]:
+    """The same files under the names that the script gives them."""
+    return {key: _files(name, need, study) for key, need in declared(script(name)).items()}
+
+
+def declared(path: Path) -> dict[str, dict]:
+    """The literal NEEDS of a script, read without running it."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDS":
+            return ast.literal_eval(node.value)
+    raise Problem(f"{path}: has no NEEDS; see paper/README.md")
+
+
+def _files(name: str, need: dict, study: Study) -> list[Path]:
+    have = {"dataset": list(study.datasets), "method": study.methods, "seed": study.seeds}
+    axes = [axis for axis in have if axis in need]
+    picked = [_pick(name, axis, need[axis], have[axis]) for axis in axes]
+    stage = need["stage"]
+    folders = [stage_folder(stage, study.scale, *choice) for choice in itertools.product(*picked)] \
+        if axes else [Path("results", study.scale, stage)]
+    return [folder / file for folder in folders for file in need["files"]]
+
+
+def _pick(name: str, axis: str, asked: str | list, have: list) -> list:
+    """All that the study has, or the first of the asked ones: "*" is any, "-x" any but x."""
+    if asked == "all":
+        return have
+    have = [one for one in have if f"-{one}" not in asked]
+    found = [one for one in asked if one in have] + (have if "*" in asked else [])
+    if not found:
+        raise NotApplicable(f"{name}: the study has no {axis} out of "
+                            f"{', '.join(map(str, asked))}")
+    return found[:1]
+
+
+def upstream(name: str, study: Study) -> list[Path]:
+    """What the Snakefile waits for: records of the stages read, and tables of the whole study."""
+    found = {path: need for key, need in declared(script(name)).items()
+             for path in inputs(name, study)[key]}
+    return list(dict.fromkeys(path if need.keys().isdisjoint(AXES) else path.parent / "record.json"
+                              for path, need in found.items()))
+
+
+def module(path: Path) -> str:
+    """The dotted name of a script."""
+    return f"paper.{path.parent.name}.{path.stem}"
+
+
+def sources(name: str) -> list[Path]:
+    """The script, what it imports of ours, and the published numbers beside it."""
+    found = closure("paper.render", module(script(name)))
+    kept = [path for path in found if path.is_relative_to(ROOT / "paper")]
+    return [Path(os.path.relpath(path)) for path in [*kept, ROOT / "paper" / "published.yaml"]]

@@ -1,0 +1,51 @@
+# %% [markdown]
+# # One prototype raised, in every image
+#
+# Rows: test images x₀; their reconstructions (x_T inverted from the image, code unchanged); then
+# one prototype a row, raised to its largest activation over the test images, in all of these
+# images alike. What changes against the reconstruction is what the prototype draws; the box marks
+# where it then fires. The images are the first random ones, none is chosen. Prototypes are in the
+# order of their mean gain in activation.
+
+# %% tags=["parameters"]
+NEEDS = {
+    "what": {"stage": "explanations", "dataset": ["celeba", "ffhq", "*"],
+             "method": ["patronus_modern", "patronus"], "seed": [0, "*"],
+             "files": ["what.npz", "what.json"]},
+}
+
+# %%
+import numpy as np
+from matplotlib import pyplot as plt
+
+from paper import style
+from patronus.files import load_json
+
+style.use()
+arrays, about = inputs["what"]
+what, about = np.load(arrays), load_json(about)
+gain = what["realised"] - what["before"]
+dims, columns = min(10, len(what["order"])), min(10, len(what["images"]))
+
+# %%
+fig, axes = plt.subplots(dims + 2, columns, squeeze=False,
+                         figsize=(style.TEXT, style.TEXT * 1.04 * (dims + 2) / columns))
+for label, row, pictures in (("$x_0$", axes[0], what["images"]),
+                             ("recon.", axes[1], what["recon"])):
+    for ax, picture in zip(row, pictures, strict=False):
+        style.show(ax, picture)
+    row[0].set_ylabel(label)
+
+# %%
+for p, row in enumerate(axes[2:]):
+    for i, ax in enumerate(row):
+        style.show(ax, what["edited"][p, i])
+        style.box(ax, what["boxes"][p, i])
+    row[0].set_ylabel(f"{what['order'][p]} (+{gain[p].mean():.2f})")
+
+# %%
+style.sign(fig, style.note(
+    about["title"], about["generated"], scale, f"{about['method']}, seed {about['seed']}",
+    f"trained for {about['steps']:,} steps ({about['images_seen']:,} images seen)",
+    f"left: prototype (mean gain over n = {len(what['images'])} {about['split']} images)"))
+style.save(fig, out, name)

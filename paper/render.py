@@ -1,0 +1,173 @@
+"""Run one figure or table script and keep what it draws.
+
+    python -m paper.render fig4 --scale smoke
+
+Which scripts there are and what they read stands in catalogue.py. No torch here.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+
+from paper.catalogue import inputs, module, needs, script
+from patronus.config import Study, load_study
+from patronus.errors import NotApplicable, Problem, guarded
+from patronus.files import save_text, whole
+from patronus.record import Record
+from patronus.sources import ROOT
+
+FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
+
+
+def render(name: str, study: Study, out: Path) -> None:
+    """Run the script of `name` and put its files, notebook, page and record into `out`.
+
+    Raises Problem for a missing input and for any error in the script; `out` then stays as it
+    was and the executed notebook with the traceback stays in work/paper/<scale>/<id>/.
+    """
+    path, read = script(name), inputs(name, study)
+    _check(name, needs(name, study))
+    work = Path("work", "paper", study.scale, name)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    record = Record("paper", ["paper.render", module(path)],
+                    {"id": name, "scale": study.scale}, needs(name, study))
+    book = notebook(path)
+    title = book.cells[0].source.splitlines()[0].strip("# ")
+    inject(book, name=name, title=title, scale=study.scale, out=str(work),
+           inputs={key: list(map(str, files)) for key, files in read.items()})
+    execute(book, path, work / f"{name}.ipynb")
+    save_text(work / f"{name}.html", page(book, name))
+    (out / "record.json").unlink(missing_ok=True)  # no record, no claim to be whole
+    record.write(out, _deliver(work, out), title=title)
+
+
+def notebook(path: Path) -> NotebookNode:
+    """The script as a notebook without anything of this machine or moment."""
+    book = jupytext.read(path, fmt="py:percent")
+    book.metadata = NotebookNode(kernelspec={"name": "python3", "display_name": "Python 3",
+                                             "language": "python"})
+    if not book.cells or book.cells[0].cell_type != "markdown":
+        raise Problem(f"{path}: must start with a markdown cell: title and caption")
+    return book
+
+
+def inject(book: NotebookNode, **parameters: object) -> None:
+    """Add a cell that sets `parameters` after the one tagged so; number the cells' ids."""
+    tagged = [i for i, cell in enumerate(book.cells)
+              if "parameters" in cell.metadata.get("tags", [])]
+    text = "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
+    cell = nbformat.v4.new_code_cell(text, metadata={"tags": ["injected-parameters"]})
+    book.cells.insert(tagged[0] + 1 if tagged else 1, cell)
+    for number, cell in enumerate(book.cells):
+        cell.id = f"cell-{number}"
+
+
+class _ThisPython(KernelSpecManager):
+    """Runs this very interpreter, whatever kernels the user has installed."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        quiet = ["--log-level=40", "--InteractiveShell.ast_node_interactivity=none"]
+        return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", *quiet, "-f",
+                                "{connection_file}"],
+                          display_name="Python 3", language="python")
+
+
+class _Kernel(AsyncKernelManager):
+    def __init__(self, **keywords: object):
+        super().__init__(**keywords)
+        self.kernel_spec_manager = _ThisPython(parent=self)
+
+
+def execute(book: NotebookNode, path: Path, kept: Path) -> None:
+    """Run all cells in the working folder; write the executed notebook to `kept` in any case."""
+    client = NotebookClient(book, kernel_manager_class=_Kernel, record_timing=False, timeout=600,
+                            resources={"metadata": {"path": os.getcwd()}})
+    try:
+        client.execute(env=_environment(kept.parent))
+    except FAILURES as error:
+        raise Problem(f"{_where(book, path)}: {_what(error)}; the traceback is in {kept}") \
+            from error
+    finally:
+        save_text(kept, nbformat.writes(book))
+
+
+def page(book: NotebookNode, name: str) -> str:
+    """The executed notebook as one HTML file that loads nothing from outside."""
+    nowhere = {option: "" for option in HTMLExporter.class_trait_names()
+               if option.endswith("_url")}
+    exporter = HTMLExporter(template_name="classic", **nowhere)  # the lab one loses alt texts
+    return exporter.from_notebook_node(book, {"metadata": {"name": name}})[0]
+
+
+def _environment(work: Path) -> dict[str, str]:
+    """No clock, no user's start-up files, no windows, our own modules first."""
+    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "SOURCE_DATE_EPOCH": "0",
+                         "PYTHONHASHSEED": "0", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1",
+                         "IPYTHONDIR": str((work / ".ipython").resolve())}
+
+
+def _where(book: NotebookNode, path: Path) -> str:
+    script = f"{path.parent.name}/{path.name}"
+    for number, cell in enumerate(book.cells):
+        if any(output.output_type == "error" for output in cell.get("outputs", [])):
+            return f"{script}, cell {number} ({cell.source.splitlines()[0]})"
+    return script
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, CellExecutionError):
+        lines = re.sub(r"\x1b\[[\d;]*m", "", error.evalue).splitlines() or [""]
+        return lines[0] if error.ename == "Problem" else f"{error.ename}: {lines[0]}"
+    return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def _check(name: str, files: list[Path]) -> None:
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise Problem(f"{name}: {missing[0]}{more}: missing; make it with `snakemake {name}`")
+
+
+def _deliver(work: Path, out: Path) -> list[Path]:
+    """Copy what the script made, each file whole or not at all."""
+    files = [file for file in sorted(work.iterdir()) if file.is_file()]
+    for file in files:
+        with whole(out / file.name) as part:
+            shutil.copyfile(file, part)
+    return [out / file.name for file in files]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make one figure or table.")
+    parser.add_argument("id", help="a script in paper/figures or paper/tables")
+    parser.add_argument("--scale", required=True, help="a file in config/scales")
+    parser.add_argument("--out", type=Path, help="default: results/<scale>/paper/<id>")
+    for axis in ("datasets", "methods", "seeds"):
+        parser.add_argument(f"--{axis}", help="only these, separated by commas")
+    args = parser.parse_args()
+    script(args.id)
+    study = load_study(args.scale, datasets=args.datasets, methods=args.methods, seeds=args.seeds)
+    out = args.out or Path("results", study.scale, "paper", args.id)
+    try:
+        render(args.id, study, out)
+    except NotApplicable as error:
+        raise Problem(str(error)) from error
+    print(f"{args.id}: done, in {out}/")
+
+
+if __name__ == "__main__":
+    guarded(main)

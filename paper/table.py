@@ -1,0 +1,248 @@
+"""Tables: measures/table.csv laid out for people, with the published values beside ours.
+
+A table is a list of entries, one for each data set, method and column: that list is the CSV; the
+Markdown and LaTeX show the same entries. Nothing is left out: what a study did not measure is
+an "n/a" with its reason.
+"""
+
+import itertools
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from IPython.display import Markdown, display
+
+from paper.style import GENERATED, scaled, titled
+from patronus.errors import Problem
+from patronus.files import save_text
+
+NOT_HERE = "not in this study"
+SPLITS = ("test", "train")  # test first: the headline
+SPREAD = ("mean ± standard deviation over training seeds; "
+          "where one seed was trained no spread is known")
+SPLIT = "split: of the codes (latent score, TAD, captured) or the reference images (the others)"
+TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+       "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+       "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "×": r"$\times$",
+       "‘": "`", "’": "'", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: the rows of table.csv that have this measure."""
+
+    key: str  # the measure, and the name in published.yaml
+    title: str
+    digits: int
+
+
+COLUMNS = {column.key: column for column in (
+    Column("tad", "TAD ↑", 2),
+    Column("captured", "Captured ↑", 1),
+    Column("latent_score", "Latent ↑", 3),
+    Column("fid", "FID ↓", 1),
+    Column("rfid", "rFID ↓", 1),
+    Column("fd_cls", "FD-cls ↓", 2),
+    Column("rfd_cls", "rFD-cls ↓", 2),
+)}
+
+
+def published() -> dict:
+    """paper/published.yaml."""
+    path = Path(__file__).with_name("published.yaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def entries(measured: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """One row for each data set, split, method and column.
+
+    `measured` is table.csv, or the data sets of it that the table is about. The split is that of
+    the codes (latent score, TAD) or of the reference images (FID and its like). What only the
+    paper has comes after ours.
+    """
+    paper = published()["rows"]
+    found = []
+    for dataset, of_set in measured.groupby("dataset", sort=False):
+        printed = [row for row in paper if row["dataset"] == dataset]
+        for split, (method, rows) in itertools.product(
+                SPLITS, of_set.groupby("method", sort=False)):
+            beside = next((row for row in printed if row.get("method") == method), {})
+            found += [_ours(rows, split, key) | _printed(beside, key, split) for key in keys]
+        methods = set(of_set["method"])
+        found += [_theirs(row, key) for row in printed if row.get("method") not in methods
+                  for key in keys]
+    return pd.DataFrame(found)
+
+
+def _ours(rows: pd.DataFrame, split: str, key: str) -> dict:
+    """Mean and spread over training seeds of one method on one data set."""
+    first = rows.iloc[0]
+    chosen = rows[(rows["measure"] == key) & (rows["variant"] == split)]
+    if chosen["seed"].duplicated().any():
+        raise Problem(f"table.csv: {first['dataset']}/{first['method']}: {key}, {split} has "
+                      "several rows for one seed; run the stage `measures` again")
+    values = chosen["value"].dropna()
+    reasons = chosen.loc[chosen["value"].isna(), "reason"] if len(chosen) else [NOT_HERE]
+    return {
+        "scale": first["scale"], "dataset": first["dataset"],
+        "title": titled(first["title"], bool(first["generated"])),
+        "generated": bool(first["generated"]), "method": first["method"],
+        "method_title": first["method_title"], "split": split, "measure": key,
+        "mean": values.mean(), "std": values.std(), "seeds": len(values),
+        "n": chosen["n"].min(), "n_max": chosen["n"].max(), "unit": _joined(chosen["unit"]),
+        "images_seen": rows["images_seen"].max(), "reason": _joined(reasons)}
+
+
+def _printed(row: dict, key: str, *splits: str) -> dict:
+    """What the paper has for a column by the protocol of these splits."""
+    values = {k: v for split in splits for k, v in row.get("values", {}).get(split, {}).items()}
+    return {"published": values.get(key), "caveat": row["caveat"] if key in values else ""}
+
+
+def _theirs(row: dict, key: str) -> dict:
+    return {"dataset": row["dataset"], "method": "", "method_title": row["title"], "split": "–",
+            "measure": key, "seeds": 0} | _printed(row, key, *SPLITS)
+
+
+def _joined(values: object) -> str:
+    return "; ".join(dict.fromkeys(str(value) for value in values if pd.notna(value)))
+
+
+def grid(found: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
+    """(headings, rows of text, footnotes) of the entries."""
+    letters: dict[str, str] = {}
+    keys = list(found["measure"].unique())
+    names = found.groupby("dataset")["title"].first()
+    rows = [[names[dataset], split, title, *(_text(cell, letters) for cell in cells.itertuples()),
+             _seeds(cells)]
+            for (dataset, split, _, title), cells in found.groupby(
+                ["dataset", "split", "method", "method_title"], sort=False)]
+    headings = ["Data set", "Split", "Method", *(COLUMNS[key].title for key in keys), "Seeds"]
+    if len(names) == 1:
+        headings, rows = headings[1:], [row[1:] for row in rows]
+    return headings, rows, _notes(found, letters)
+
+
+def _text(cell, letters: dict[str, str]) -> str:
+    """One entry as text: ours, then the published value in brackets."""
+    digits, parts = COLUMNS[cell.measure].digits, []
+    if pd.notna(cell.mean):
+        spread = f" ± {cell.std:.{digits}f}" if cell.seeds > 1 else ""
+        parts.append(f"{cell.mean:.{digits}f}{spread}")
+    elif cell.method:
+        parts.append("n/a")
+    if cell.method and cell.reason:
+        letter = letters.setdefault(cell.reason, string.ascii_letters[len(letters)])
+        parts.append(f"({letter})")
+    if pd.notna(cell.published):
+        parts.append(f"[{cell.published:.{min(digits, 2)}f}]")  # as the paper prints
+    return " ".join(parts) or "–"
+
+
+def _seeds(cells: pd.DataFrame) -> str:
+    count = cells["seeds"].max()
+    return {0: "–", 1: "one seed"}.get(count, str(count))
+
+
+def _notes(found: pd.DataFrame, letters: dict[str, str]) -> list[str]:
+    sizes = [_size(cells) for _, cells in found[found["mean"].notna()].groupby(
+        "measure", sort=False)]
+    reasons = [f"({letter}) {why}" for why, letter in letters.items()]
+    return [SPREAD, SPLIT, *sizes, _training(found), *_caveats(found), *reasons]
+
+
+def _training(found: pd.DataFrame) -> str:
+    seen = found.groupby("method_title", sort=False)["images_seen"].agg(["min", "max"]).dropna()
+    return "images seen in training: " + "; ".join(
+        f"{row.Index} {_range(row.min, row.max)}" for row in seen.itertuples())
+
+
+def _caveats(found: pd.DataFrame) -> list[str]:
+    if not found["published"].notna().any():
+        return []
+    paper = published()
+    used = ["data", "protocol", *filter(None, found["caveat"].unique())]
+    return [f"[ ] the value published by {paper['source']}",
+            *(paper["caveats"][key] for key in used)]
+
+
+def _size(cells: pd.DataFrame) -> str:
+    """What a column was measured on: n by split and unit; by data set where these differ."""
+    by_set = {part["title"].iloc[0].removesuffix(GENERATED): _measured_on(part)
+              for _, part in cells.groupby("dataset", sort=False)}
+    texts = list(by_set.values())
+    if len(set(texts)) > 1:
+        texts = [f"{name} {text}" for name, text in by_set.items()]
+    else:
+        texts = texts[:1]
+    return f"{COLUMNS[cells['measure'].iloc[0]].title[:-2]}: {'; '.join(texts)}"
+
+
+def _measured_on(cells: pd.DataFrame) -> str:
+    sizes = [f"n = {_range(part['n'].min(), part['n_max'].max())} ({split})"
+             for split, part in cells.groupby("split", sort=False)]
+    return ", ".join([*sizes, _joined(cells["unit"])])
+
+
+def _range(low: float, high: float) -> str:
+    return f"{int(low):,}" if low == high else f"{int(low):,} to {int(high):,}"
+
+
+def heading(found: pd.DataFrame, title: str) -> str:
+    """Title, data sets and scale, with what the table may not be taken for."""
+    names = ", ".join(f"‘{name}’" for name in found["title"].dropna().unique())
+    return f"{title}. {names}; {scaled(found['scale'].dropna().iloc[0])}."
+
+
+def markdown(found: pd.DataFrame, title: str) -> str:
+    """A Markdown table whose columns also line up in a terminal."""
+    headings, rows, notes = grid(found)
+    rows = _once(rows)
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"
+
+    body = [line(headings), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]
+    return "\n".join([f"**{heading(found, title)}**", "", *body, "",
+                      *(f"- {note}" for note in notes)]) + "\n"
+
+
+def _once(rows: list[list[str]]) -> list[list[str]]:
+    """The rows with data set and split written only where they change."""
+    at = rows[0].index(next(cell for cell in rows[0] if cell in SPLITS)) + 1
+    shown = rows[:1]
+    for above, row in itertools.pairwise(rows):
+        same = next((i for i in range(at) if above[i] != row[i]), at)
+        shown.append([""] * same + row[same:])
+    return shown
+
+
+def latex(found: pd.DataFrame, title: str, name: str) -> str:
+    """The same as a LaTeX float; the document needs \\usepackage{booktabs}."""
+    headings, rows, notes = grid(found)
+    rows = _once(rows)
+    gaps = ["\\addlinespace\n" if i and row[0] else "" for i, row in enumerate(rows)]
+    lines = [gap + " & ".join(map(tex, row)) + r" \\" for gap, row in zip(gaps, rows, strict=True)]
+    return "\n".join([
+        r"\begin{table*}[t]", r"\centering", rf"\caption{{{tex(heading(found, title))}}}",
+        rf"\label{{tab:{name}}}", r"\scriptsize", r"\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{tabular}}{{{'l' * len(headings)}}}", r"\toprule",
+        " & ".join(map(tex, headings)) + r" \\", r"\midrule", *lines, r"\bottomrule",
+        r"\end{tabular}", r"\par\smallskip\raggedright\tiny",
+        tex("; ".join(notes)) + ".", r"\end{table*}"]) + "\n"
+
+
+def tex(text: str) -> str:
+    return "".join(TEX.get(letter, letter) for letter in text)
+
+
+def save(found: pd.DataFrame, out: str, name: str, title: str) -> None:
+    """Write <name>.csv (raw numbers), <name>.md and <name>.tex, and show the table."""
+    folder, text = Path(out), markdown(found, title)
+    save_text(folder / f"{name}.csv", found.to_csv(index=False))
+    save_text(folder / f"{name}.md", text)
+    save_text(folder / f"{name}.tex", latex(found, title, name))
+    display(Markdown(text))

@@ -1,0 +1,23 @@
+# %% [markdown]
+# # CelebA: every method, beside the published values
+#
+# TAD, attributes captured, latent score (AUROC), FID of unconditional samples and rFID of samples
+# decoded from the codes of test images. FD-cls and rFD-cls are the same distances in the features
+# of the data set's own small classifier.
+
+# %% tags=["parameters"]
+NEEDS = {
+    "table": {"stage": "measures", "files": ["table.csv"]},
+    # a study without CelebA makes no such table
+    "about": {"stage": "data", "dataset": ["celeba"], "files": ["meta.json"]},
+}
+
+# %%
+import pandas as pd
+
+from paper import table
+
+measured = pd.read_csv(inputs["table"][0])
+found = table.entries(measured[measured["dataset"] == "celeba"],
+                      ["tad", "captured", "latent_score", "fid", "rfid", "fd_cls", "rfd_cls"])
+table.save(found, out, name, title)

@@ -1,0 +1,9 @@
+"""Patronus: interpretable diffusion models with prototypes, as a reproducible benchmark."""
+
+
+def load(folder, device="cpu"):
+    """The model of a checkpoint folder, in evaluation mode (see patronus.checkpoint.load)."""
+    from importlib import import_module  # by name, so that not every stage's sources hold the model
+    from pathlib import Path
+
+    return import_module("patronus.checkpoint").load(Path(folder), device)

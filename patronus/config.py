@@ -1,0 +1,455 @@
+"""The study as typed configuration: config/*.yaml in, one `Cell` per data set, method and seed out.
+
+A cell's settings are merged from small files, later ones winning:
+recipe, data set, method, then the scale (for all; for the data set; for the method). Every error
+of every file is reported at once, with the file that set the value. No torch here: the Snakefile
+imports this module.
+"""
+
+import ast
+import itertools
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from patronus.errors import Problem
+from patronus.sources import ROOT, file_of
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Shape = tuple[Literal[1, 3], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+SAFE_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "None": None,
+              "Literal": Literal, "dict": dict}
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors and nothing is changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Train(Strict):
+    """One training loop for all methods."""
+
+    batch_size: Positive = 128
+    epochs: Rate = 100  # passes over the training images; a part of one is allowed
+    lr: Rate = 1e-5
+    code_lr_scale: Rate = 1.0  # lr of the code's parameters (Method.code_parameters) over lr
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01  # AdamW's own default
+    warmup_steps: Count = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip: Rate | None = None  # largest gradient norm
+    ema: Fraction | None = None  # decay of the averaged weights, which then are the result
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    save_seconds: Rate = 120.0  # how much work a kill may cost
+
+
+class Prior(Strict):
+    """Latent diffusion over codes, shared by every method (patronus.md section 2)."""
+
+    base: Positive = 64
+    multipliers: tuple[Positive, ...] = (1, 2, 4)
+    blocks: Positive = 3
+    dropout: Fraction = 0.2
+    timesteps: Positive = 100
+    lr: Rate = 1e-4
+    batch_size: Positive = 256
+    epochs: Rate = 200
+
+
+class Sample(Strict):
+    """Generated images a cell is measured on."""
+
+    count: Positive = 10_000  # unconditional; conditional ones: as many test images at most
+    steps: Positive = 1000  # of DDIM, eta = 0
+    batch_size: Positive = 256
+
+
+class Explain(Strict):
+    """How much of what, where and when is computed (patronus.md section 4)."""
+
+    dims: Positive = 100  # at most so many prototypes, those of largest spread first
+    images: Positive = 20  # random test images of each
+    steps: Positive = 100  # of DDIM and of its inversion
+    batch_size: Positive = 64
+
+
+class Classifier(Strict):
+    """The set's own small classifier: features for FD-cls, answers for causal tests."""
+
+    width: Positive = 32
+    epochs: Rate = 20
+    batch_size: Positive = 128
+    lr: Rate = 1e-3
+
+
+class Dataset(Strict):
+    """config/datasets/<name>.yaml."""
+
+    title: str
+    reader: str  # patronus/data/<reader>.py
+    folder: str  # below the data root
+    shape: Shape  # prepared (C, H, W)
+    code_dim: Positive  # m: prototypes, and the code size of every method in the matched track
+    labels: Literal["classes", "attributes"]  # one column of classes, or many columns
+    world: str | None = None  # patronus/worlds/<world>.py stands in at generated scales
+    study: bool = True  # in the study by default; False: only when named
+    options: dict = {}  # of the reader
+    train: dict = {}
+    model: dict[str, dict] = {}  # by method module
+
+
+class MethodFile(Strict):
+    """config/methods/<name>.yaml; optional for a file in baselines/."""
+
+    title: str
+    module: str
+    recipe: str = "published"
+    train: dict = {}
+    options: dict = {}  # keyword arguments of the module's Model
+
+
+class Recipe(Strict):
+    """config/recipes/<name>.yaml."""
+
+    train: dict = {}
+    model: dict[str, dict] = {}
+
+
+class MethodOverrides(Strict):
+    """What a scale changes for a method."""
+
+    code_dim: Positive | None = None
+    train: dict = {}
+    prior: dict = {}
+    sample: dict = {}
+    explain: dict = {}
+    model: dict[str, dict] = {}
+
+
+class Overrides(MethodOverrides):
+    """What a scale changes for all cells, or for a data set and so for all methods alike."""
+
+    shape: Shape | None = None
+    classifier: dict = {}
+
+
+class Generated(Strict):
+    """Size of a generated stand-in; `plant` ties attribute b to a: [a, b, strength]."""
+
+    train: Positive
+    test: Positive
+    seed: Count = 0
+    plant: dict[str, tuple[str, str, Annotated[float, Field(ge=0, le=1)]]] = {}
+
+
+class Scale(Strict):
+    """config/scales/<name>.yaml."""
+
+    about: str  # one line, shown by the tools
+    generated: Generated | None = None  # None: official data
+    datasets: list[str] | None = None  # None: every set that says `study: true`
+    methods: list[str] | None = None  # None: every method found
+    seeds: list[Count] = [0]
+    figures: list[str] | None = None  # None: every figure and table found
+    threads: Positive = 1
+    gpus: Count = 0
+    inception: bool = True  # also measure FID with the official features, when they are there
+    every: Overrides = Overrides()
+    by_dataset: dict[str, Overrides] = {}
+    by_method: dict[str, MethodOverrides] = {}
+
+
+class Cell(Strict):
+    """Everything that decides one trained model and what is made of it."""
+
+    scale: str
+    dataset: str
+    method: str
+    seed: Count
+    title: str
+    module: str
+    recipe: str
+    generated: bool
+    shape: Shape
+    code_dim: Positive
+    labels: Literal["classes", "attributes"]
+    threads: Positive
+    gpus: Count
+    inception: bool
+    train: Train
+    prior: Prior
+    sample: Sample
+    explain: Explain
+    classifier: Classifier
+    model: dict
+
+    def folder(self, stage: str) -> Path:
+        """results/<scale>/<stage>/<dataset>[/<method>/seed<k>]."""
+        return stage_folder(stage, self.scale, self.dataset, self.method, self.seed)
+
+
+class Study(Strict):
+    """What one run of the Snakefile makes."""
+
+    scale: str
+    about: str
+    generated: Generated | None
+    datasets: dict[str, Dataset]
+    figures: list[str] | None
+    threads: int
+    gpus: int
+    cells: dict[tuple[str, str, int], Cell]
+
+    @property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(cell.method for cell in self.cells.values()))
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(dict.fromkeys(cell.seed for cell in self.cells.values()))
+
+    def cell(self, dataset: str, method: str, seed: int) -> Cell:
+        try:
+            return self.cells[dataset, method, int(seed)]
+        except KeyError:
+            raise Problem(f"{dataset}/{method}/seed{seed}: is not in scale '{self.scale}'; "
+                          f"it has {', '.join(self.datasets)} x {', '.join(self.methods)}") \
+                from None
+
+
+PER_DATASET = ("raw", "data", "references")
+
+
+def stage_folder(stage: str, scale: str, dataset: str, method: str = "", seed: int = 0) -> Path:
+    """The one place that knows where a stage's results lie (relative to the working folder)."""
+    base = Path("results", scale, stage, dataset)
+    return base if stage in PER_DATASET else base / method / f"seed{seed}"
+
+
+def config_folder() -> Path:
+    """config/, or the folder that the environment variable PATRONUS_CONFIG names."""
+    return Path(os.environ.get("PATRONUS_CONFIG", ROOT / "config"))
+
+
+def names(kind: str) -> list[str]:
+    """Names of the YAML files in config/<kind>."""
+    return sorted(path.stem for path in (config_folder() / kind).glob("*.yaml"))
+
+
+def method_names() -> list[str]:
+    """Methods with a YAML file, then those that are only a file in baselines/."""
+    files = (path.stem for path in sorted((ROOT / "baselines").glob("[a-z]*.py")))
+    return list(dict.fromkeys(itertools.chain(names("methods"), files)))
+
+
+def load_study(scale: str | None = None, **only: object) -> Study:
+    """Read, merge and check everything.
+
+    `only` may hold datasets, methods or seeds to restrict the grid. Raises Problem that lists
+    every error found, one a line.
+    """
+    errors: list[str] = []
+    unknown = sorted(set(only) - {"datasets", "methods", "seeds"})
+    if unknown:
+        raise Problem(f"--config {unknown[0]}: unknown key; known are scale, datasets, methods, "
+                      "seeds")
+    scale = str(scale or _yaml(config_folder() / "config.yaml").get("scale"))
+    spec = _load("scales", scale, Scale, errors)
+    if spec is None:
+        raise Problem("\n".join(errors))
+    wanted = {key: _listed(only.get(key) if only.get(key) is not None else getattr(spec, key))
+              for key in ("datasets", "methods", "seeds")}
+    strange = [seed for seed in wanted["seeds"] if not str(seed).isdecimal()]
+    if strange:
+        raise Problem(f"--config seeds: must be whole numbers (got {strange[0]!r})")
+    datasets = {name: _load("datasets", name, Dataset, errors)
+                for name in wanted["datasets"] or names("datasets")}
+    if not wanted["datasets"]:
+        datasets = {name: d for name, d in datasets.items() if d is None or d.study}
+    methods = {name: _load_method(name, errors) for name in wanted["methods"] or method_names()}
+    recipes = {name: _load("recipes", name, Recipe, errors)
+               for name in {method.recipe for method in methods.values() if method}}
+    cells = {}
+    for (d, dataset), (m, method), seed in itertools.product(
+            datasets.items(), methods.items(), wanted["seeds"]):
+        if dataset and method and recipes[method.recipe]:
+            layers = _layers(scale, spec, d, dataset, m, method, recipes[method.recipe])
+            cells[d, m, int(seed)] = _cell(scale, spec, d, dataset, m, method, seed, layers,
+                                           errors)
+    _check_names(scale, spec, datasets, recipes, errors)
+    if errors:
+        raise Problem("\n".join(dict.fromkeys(errors)))
+    shaped = {d: _shaped(dataset, _pick(spec, d)) for d, dataset in datasets.items()}
+    return Study(scale=scale, about=spec.about, generated=spec.generated, datasets=shaped,
+                 figures=spec.figures, threads=spec.threads, gpus=spec.gpus, cells=cells)
+
+
+@cache
+def options(module: str) -> type[Strict]:
+    """The keyword-only arguments of `module`'s class Model, as a typed schema.
+
+    They are read from the source without importing it, so checking a study needs no torch.
+    """
+    path = file_of(module)
+    if path is None:
+        raise Problem(f"{module}: there is no such module; add the file or mend `module:`")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    init = next((f for c in tree.body if isinstance(c, ast.ClassDef) and c.name == "Model"
+                 for f in c.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
+    if init is None:
+        raise Problem(f"{path.name}: has no class Model with an __init__; see baselines/README.md")
+    fields = {}
+    for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
+        try:
+            kind = eval(compile(ast.Expression(arg.annotation), path.name, "eval"),
+                        {"__builtins__": {}}, SAFE_TYPES)
+            fields[arg.arg] = (kind, ast.literal_eval(default))
+        except (TypeError, NameError, ValueError) as error:
+            raise Problem(f"{path.name}: option {arg.arg}: needs a literal default and a type made "
+                          f"of {', '.join(SAFE_TYPES)} ({error})") from error
+    return create_model(f"{module}.Model", __base__=Strict, **fields)
+
+
+def restriction(only: dict) -> str:
+    """The command-line options that restrict a stage's study as `only` restricts load_study."""
+    listed = {axis: _listed(only.get(axis)) for axis in ("datasets", "methods", "seeds")}
+    return " ".join(f"--{axis} {','.join(map(str, some))}" for axis, some in listed.items() if some)
+
+
+def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | None:
+    merged: dict = {key: {} for key in ("train", "prior", "sample", "explain", "classifier",
+                                        "model")}
+    origin: dict[str, str] = {}
+    for source, part in layers:
+        for section, values in part.items():
+            merged[section] |= values
+            origin |= {f"{section}.{key}": source for key in values}
+    own = _pick(spec, d, m)
+    shaped = _shaped(dataset, own)
+    try:
+        model = options(method.module).model_validate(merged.pop("model"))
+        return Cell(
+            scale=scale, dataset=d, method=m, seed=seed, title=method.title, module=method.module,
+            recipe=method.recipe, generated=_is_generated(spec, dataset),
+            shape=shaped.shape, code_dim=shaped.code_dim, labels=dataset.labels,
+            threads=spec.threads, gpus=spec.gpus, inception=spec.inception,
+            model=model.model_dump(), **merged)
+    except ValidationError as error:
+        prefix = "model." if error.title.endswith(".Model") else ""
+        errors += _lines(error, origin, prefix, f"scales/{scale}.yaml")
+    except Problem as error:
+        errors.append(str(error))
+    return None
+
+
+def _layers(scale, spec, d, dataset, m, method, recipe):
+    """(file, {section: values}) from the weakest to the strongest."""
+    module = method.module
+    yield f"recipes/{method.recipe}.yaml", {"train": recipe.train,
+                                            "model": recipe.model.get(module, {})}
+    yield f"datasets/{d}.yaml", {"train": dataset.train, "model": dataset.model.get(module, {})}
+    yield f"methods/{m}.yaml", {"train": method.train, "model": method.options}
+    for part in _pick(spec, d, m):
+        sections = part.model_dump(exclude={"shape", "code_dim"}, exclude_defaults=True)
+        sections["model"] = sections.get("model", {}).get(module, {})
+        yield f"scales/{scale}.yaml", sections
+
+
+def _pick(spec: Scale, dataset: str, method: str = "") -> list[MethodOverrides]:
+    found = (spec.every, spec.by_dataset.get(dataset), spec.by_method.get(method))
+    return [part for part in found if part]
+
+
+def _shaped(dataset: Dataset, parts: list[MethodOverrides]) -> Dataset:
+    changes = {key: value for part in parts for key in ("shape", "code_dim")
+               if (value := getattr(part, key, None)) is not None}
+    return dataset.model_copy(update=changes)
+
+
+def _is_generated(spec: Scale, dataset: Dataset) -> bool:
+    return spec.generated is not None and dataset.world is not None
+
+
+def _check_names(scale, spec, datasets, recipes, errors) -> None:
+    """Names that stand in files as keys: a misspelt one would change nothing, silently."""
+    plant = spec.generated.plant if spec.generated else {}
+    for key, used, known in (("by_dataset", spec.by_dataset, names("datasets")),
+                             ("by_method", spec.by_method, method_names()),
+                             ("generated.plant", plant, names("datasets"))):
+        errors += [f"scales/{scale}.yaml: {key}.{name}: unknown; known are {', '.join(known)}"
+                   for name in used if name not in known]
+    parts = [(f"scales/{scale}.yaml", part) for part in
+             (spec.every, *spec.by_dataset.values(), *spec.by_method.values())]
+    parts += [(f"datasets/{name}.yaml", part) for name, part in datasets.items()]
+    parts += [(f"recipes/{name}.yaml", part) for name, part in recipes.items()]
+    errors += [f"{source}: model.{module}: there is no such module"
+               for source, part in parts if part for module in part.model
+               if file_of(module) is None]
+    errors += [f"datasets/{name}.yaml: {key}: there is no patronus/{folder}/{value}.py"
+               for name, part in datasets.items() if part
+               for key, folder, value in (("reader", "data", part.reader),
+                                          ("world", "worlds", part.world))
+               if value and file_of(f"patronus.{folder}.{value}") is None]
+
+
+def _listed(value: object) -> list | None:
+    """None, a list, one value, or text such as "celeba,ffhq" from a command line."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value if value is None or isinstance(value, list) else [value]
+
+
+def _load(kind: str, name: str, schema: type[Strict], errors: list[str]):
+    path = config_folder() / kind / f"{name}.yaml"
+    if not path.is_file():
+        errors.append(f"{kind}/{name}.yaml: does not exist; known are {', '.join(names(kind))}")
+        return None
+    try:
+        return schema.model_validate(_yaml(path))
+    except ValidationError as error:
+        errors += _lines(error, {}, "", f"{kind}/{name}.yaml")
+    except Problem as problem:
+        errors.append(str(problem))
+    return None
+
+
+def _load_method(name: str, errors: list[str]) -> MethodFile | None:
+    if name in names("methods"):
+        return _load("methods", name, MethodFile, errors)
+    if file_of(f"baselines.{name}"):
+        return MethodFile(title=name, module=f"baselines.{name}")
+    errors.append(f"methods/{name}.yaml: does not exist; known are {', '.join(method_names())}")
+    return None
+
+
+def _yaml(path: Path) -> dict:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise Problem(f"{path.parent.name}/{path.name}: does not exist; known are "
+                      f"{', '.join(p.stem for p in sorted(path.parent.glob('*.yaml')))}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise Problem(f"{path.parent.name}/{path.name}: is not valid YAML (line "
+                      f"{mark.line + 1 if mark else '?'}: {getattr(error, 'problem', error)}); "
+                      "mend that line") from error
+    if not isinstance(value, dict):
+        raise Problem(f"{path}: must be a mapping of keys to values")
+    return value
+
+
+def _lines(error: ValidationError, origin: dict, prefix: str, default: str) -> list[str]:
+    lines = []
+    for item in error.errors():
+        key = prefix + ".".join(map(str, item["loc"]))
+        source = origin.get(".".join(key.split(".")[:2]), default)
+        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{source}: {key}: {what} (got {item['input']!r})")
+    return lines

@@ -1,0 +1,41 @@
+"""Stage "codes": the code of every training and test image."""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from patronus import checkpoint
+from patronus.errors import NotApplicable
+from patronus.files import save_json, save_npy
+from patronus.method import Method, batch_of
+from patronus.noise import batches
+from patronus.prepared import Prepared
+from patronus.stage import Job, device, run
+
+BATCH = 256
+
+
+def work(job: Job) -> dict:
+    """Encode the images of both splits."""
+    model = checkpoint.load(job.folder("checkpoints"), device(job))
+    data = Prepared.open(job.folder("data"))
+    try:
+        for split in ("train", "test"):
+            save_npy(job.out / f"{split}.npy", encode(model, data.images(split)))
+    except NotApplicable as reason:
+        save_json(job.out / "none.json", {"reason": str(reason)})
+    return {"code_dim": model.code_dim}
+
+
+@torch.inference_mode()
+def encode(model: Method, images: np.ndarray) -> np.ndarray:
+    """uint8 (N, C, H, W) -> codes float32 (N, code_dim); images are read batch by batch."""
+    place = next(model.parameters()).device
+    parts = []
+    for rows in tqdm(batches(len(images), BATCH), desc="encode", mininterval=5):
+        parts.append(model.encode(batch_of(images, rows, place)).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+if __name__ == "__main__":
+    run("codes", "patronus.encode", work, inputs=("data", "checkpoints"))

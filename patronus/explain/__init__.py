@@ -1,0 +1,1 @@
+"""What, where and when a code draws."""

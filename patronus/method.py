@@ -1,0 +1,80 @@
+"""The contract a method meets: one class `Model` in one file."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from patronus.diffusion import StepHook
+from patronus.errors import NotApplicable
+
+
+class Method(nn.Module):
+    """A diffusion model, with or without a code.
+
+    Images are float tensors (B, C, H, W) in [-1, 1]. `shape` is (C, H, W); `code_dim` is the
+    length of a code, or None when the method has none. A method that cannot do one of the
+    things below leaves it as it is: the reason in `lacks` appears in every table.
+    """
+
+    lacks: dict[str, str] = {}  # ability -> why this method has not got it
+
+    def __init__(self, shape: tuple[int, int, int], code_dim: int | None):
+        super().__init__()
+        self.shape, self.code_dim = tuple(shape), code_dim
+
+    def prepare(self, images: Tensor) -> None:
+        """Look at training images (uint8, N C H W) once before training; by default nothing."""
+
+    def code_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that make the code; trained at lr * code_lr_scale."""
+        return iter(())
+
+    def loss(self, x0: Tensor) -> dict[str, Tensor]:
+        """Scalars by name; "loss" is minimised. Noise comes from torch's global generator."""
+        raise NotImplementedError(f"{type(self).__module__}.Model must define loss(x0)")
+
+    def encode(self, x0: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> codes (B, code_dim), deterministic."""
+        raise self.cannot("encode")
+
+    def decode(self, x_T: Tensor, code: Tensor | None, steps: int,
+               on_step: StepHook | None = None) -> Tensor:
+        """Noise (B, C, H, W) and codes -> images (B, C, H, W), deterministic."""
+        raise self.cannot("decode")
+
+    def invert(self, x0: Tensor, code: Tensor | None, steps: int) -> Tensor:
+        """Images and their codes -> the x_T from which decode gives the images back."""
+        raise self.cannot("invert")
+
+    def locate(self, x0: Tensor) -> "Located":
+        """Where each code dimension fires."""
+        raise self.cannot("locate")
+
+    def cannot(self, ability: str) -> NotApplicable:
+        return NotApplicable(self.lacks.get(ability, f"the method has no {ability}"))
+
+
+class Located(NamedTuple):
+    """Where each of m dimensions fires most, for B images."""
+
+    activation: Tensor  # (B, m)
+    boxes: Tensor  # (B, m, 4) int: y0, x0, y1, x1 in pixels, half open, clipped at the border
+    maps: Tensor  # (B, m, h, w) activation at every position
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 0..255 -> float in [-1, 1]."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def batch_of(images: np.ndarray, rows: range | slice, device: torch.device | str) -> Tensor:
+    """Rows of uint8 images (N, C, H, W), memory-mapped or not, as x0 on the device."""
+    return to_unit(torch.from_numpy(np.array(images[rows.start:rows.stop])).to(device))
+
+
+def to_uint8(x0: Tensor) -> Tensor:
+    """[-1, 1] (clipped) -> uint8, rounded: every level survives the round trip."""
+    return x0.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)

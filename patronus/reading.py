@@ -1,0 +1,243 @@
+"""What the readers in patronus/data/ share: `Source`, safe opening of images, checks of raw files.
+
+A reader is one file there, named after the layout it reads, with
+
+    class Options(Strict)                          what `options:` of a data set may say
+    def read(folder, options) -> Source            the set as it lies on disk
+    WORLD = {...}; def write(folder, pictures)     where generated stand-ins exist: the same layout
+
+and a docstring that says where the set is to be had and which files are expected. No torch here.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+from pydantic import ValidationError
+
+from patronus.config import Strict
+from patronus.errors import Problem
+from patronus.files import load_json, sha256
+
+MANIFEST = "generated.json"  # in a data set's folder: it is a generated stand-in
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+BINARY = {"kind": "binary"}
+
+
+def categorical(names: Iterable[str]) -> dict:
+    """Description of a label column that holds codes 0..K-1 of K `names`."""
+    return {"kind": "categorical", "names": list(map(str, names))}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it lies on disk.
+
+    `table` has the columns id (str, unique), split (train, valid or test) and the columns of
+    `labels` (numbers; NaN = unknown). `load(i)` gives the image of row i of the table, as a PIL
+    image or a uint8 array (H, W) or (H, W, 3); it may be called from several threads, in any
+    order. `inputs` maps files, relative to the set's folder, to digests.
+    """
+
+    table: pd.DataFrame
+    labels: dict[str, dict]
+    load: Callable[[int], Image.Image | np.ndarray]
+    inputs: dict[str, str]
+
+
+def arrays_source(images: dict[str, np.ndarray], labels: dict[str, np.ndarray],
+                  classes: tuple[str, ...], inputs: dict[str, str]) -> Source:
+    """A source over arrays (N, H, W[, 3]) held in memory, by split, with one label column, class.
+
+    Raises Problem if there are not as many labels as images.
+    """
+    for split, values in labels.items():
+        if len(values) != len(images[split]):
+            raise Problem(f"{', '.join(inputs)}: {len(images[split])} images and {len(values)} "
+                          f"labels for the split '{split}'; fetch the files again")
+    rows = [(numbered_id(split, i), split, int(label))
+            for split, values in labels.items() for i, label in enumerate(values)]
+    flat = [image for split in labels for image in images[split]]
+    return Source(pd.DataFrame(rows, columns=["id", "split", "class"]),
+                  {"class": categorical(classes)}, flat.__getitem__, inputs)
+
+
+def numbered_id(split: str, number: int) -> str:
+    """The id of an image that has no file of its own."""
+    return f"{split}-{number:05d}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One generated image on its way into a layout: what `write` receives, in order."""
+
+    split: str  # train or test
+    seed: int
+    index: int
+    labels: Mapping  # the world's row
+    image: np.ndarray  # uint8 (H, W) or (H, W, 3)
+    parts: np.ndarray  # uint32 (H, W), bit k: the world's part k
+
+
+def data_root(scale: str, generated: bool) -> Path:
+    """Where raw data lie when no folder is given: PATRONUS_DATA or raw/official."""
+    if generated:
+        return Path("raw", "generated", scale)
+    return Path(os.environ.get("PATRONUS_DATA", "raw/official"))
+
+
+def checked_options(options: type[Strict], values: dict, name: str) -> Strict:
+    """The reader's options, or a Problem that lists every wrong one."""
+    try:
+        return options.model_validate(values)
+    except ValidationError as error:
+        what = "; ".join(f"options.{'.'.join(map(str, e['loc']))}: "
+                         + ("unknown option" if e["type"] == "extra_forbidden" else e["msg"])
+                         for e in error.errors())
+        raise Problem(f"datasets/{name}.yaml: {what}; known are "
+                      f"{', '.join(options.model_fields) or 'none'}") from None
+
+
+def absent(folder: Path, expected: str, where: str) -> Problem:
+    """The Problem of a set that is not there."""
+    return Problem(f"{folder}: does not hold the data set; expected there: {expected}; to be had "
+                   f"from {where} (another data root: --root or PATRONUS_DATA)")
+
+
+def open_image(path: Path) -> Image.Image:
+    """The whole decoded image, upright; a Problem names a file that cannot be decoded."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except FileNotFoundError:
+        raise Problem(f"{path}: is missing; restore it or take it out of the table") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        why = str(error).removesuffix(f" {str(path)!r}")
+        raise Problem(f"{path}: cannot be decoded ({why}); fetch this file again") from error
+
+
+def read_table(path: Path, columns: Iterable[str] = (), **options: object) -> pd.DataFrame:
+    """A CSV file as a table (options as in pandas.read_csv) that has at least these columns."""
+    try:
+        table = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise Problem(f"{path}: is missing; restore it or name another in the options") from None
+    except (ValueError, UnicodeError) as error:  # pandas' own errors are ValueErrors
+        why = " ".join(str(error).split())
+        raise Problem(f"{path}: is not a readable table ({why}); fetch or mend it") from error
+    lacking = [name for name in columns if name not in table.columns]
+    if lacking:
+        raise Problem(f"{path}: has no column {', '.join(map(repr, lacking))}; it has "
+                      f"{', '.join(map(str, table.columns))}")
+    return table
+
+
+def codes(column: pd.Series) -> tuple[pd.Series, dict]:
+    """Codes 0..K-1 (NaN = unknown) and description of a column; names are sorted.
+
+    Numbers count as numbers, also inside texts: 3-9 comes before 10-19.
+    """
+    known = column.dropna()
+    numbers = pd.to_numeric(known, errors="coerce")
+    whole = bool((numbers % 1 == 0).all())
+    values = numbers.astype(int) if whole else known.astype(str)
+    names = sorted(values.unique(), key=_natural)
+    return values.map(names.index).reindex(column.index).astype(float), categorical(names)
+
+
+def generated_counts(folder: Path) -> dict[str, int]:
+    """Images in each split of a generated stand-in; empty for official data."""
+    manifest = folder / MANIFEST
+    return load_json(manifest)["counts"] if manifest.is_file() else {}
+
+
+def listing(folder: Path, names: Iterable[str], table: str) -> str:
+    """Digest of names and sizes of the files that `table` lists; a Problem if any is absent.
+
+    Contents are left out, since reading a large set twice would double the time of preparation.
+    """
+    digest, lacking = hashlib.sha256(), []
+    for name in names:
+        try:
+            digest.update(f"{name}\0{(folder / name).stat().st_size}\n".encode())
+        except OSError:
+            lacking.append(name)
+    if lacking:
+        raise Problem(f"{folder / lacking[0]}: is listed in {table} but absent ({len(lacking)} "
+                      "such files in all); unpack the images again or mend the table")
+    return digest.hexdigest()
+
+
+def refuse_unlisted(folder: Path, found: Iterable[str], names: Iterable[str], table: str) -> None:
+    """A Problem if an image in the folder has no row in the table."""
+    extra = sorted(set(found) - set(names))
+    if extra:
+        raise Problem(f"{folder / extra[0]}: is not listed in {table} ({len(extra)} such files in "
+                      "all); remove them or complete the table")
+
+
+def images_below(folder: Path) -> list[str]:
+    """Image files below a folder, relative to it, in name order, hidden ones left out."""
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "."]
+        base = os.path.relpath(place, folder)
+        found += [os.path.normpath(os.path.join(base, name)) for name in files
+                  if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES)]
+    return sorted(found)
+
+
+def verified(folder: Path, official_md5: dict[str, str], where: str) -> dict[str, str]:
+    """Digests of a set's files, each equal to the official MD5 sum (or the manifest's SHA-256).
+
+    Raises Problem that names the first file that differs.
+    """
+    generated = (folder / MANIFEST).is_file()
+    wanted = load_json(folder / MANIFEST)["files"] if generated else official_md5
+    digests = {}
+    for name in official_md5:
+        digests[name] = sha256(folder / name) if generated else _md5(folder / name)
+        if digests[name] != wanted.get(name):
+            cure = "run patronus.generate again" if generated else f"fetch it again from {where}"
+            raise Problem(f"{folder / name}: wrong checksum ({digests[name]} instead of "
+                          f"{wanted.get(name)}); delete it and {cure}")
+    return digests
+
+
+def save_image(path: Path, image: np.ndarray, **options: object) -> None:
+    """Write a uint8 array (H, W) or (H, W, 3) in the format of the name's suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, **options)
+
+
+def parts_file(folder: Path, identity: str) -> Path:
+    """Where the part masks of a generated test image lie."""
+    return folder / "parts" / (identity.replace("/", "-") + ".png")
+
+
+def save_parts(folder: Path, identity: str, parts: np.ndarray) -> None:
+    """Keep the masks uint32 (H, W) of a test image; the four bytes travel as RGBA."""
+    levels = np.ascontiguousarray(parts, "<u4").view(np.uint8).reshape(*parts.shape, 4)
+    save_image(parts_file(folder, identity), levels)
+
+
+def load_parts(folder: Path, identity: str) -> np.ndarray:
+    """The masks uint32 (H, W) that `save_parts` kept."""
+    levels = np.asarray(open_image(parts_file(folder, identity)))
+    return np.ascontiguousarray(levels).view("<u4")[..., 0]
+
+
+def _natural(name: object) -> list:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(name))]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "md5").hexdigest()

@@ -1,0 +1,91 @@
+"""record.json beside each output: what made it, from what, with what, in how long."""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from patronus.files import load_json, save_json, sha256
+from patronus.sources import ROOT, source_hash
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "clean-fid", "pandas",
+            "seaborn", "snakemake")
+
+
+class Record:
+    """Collects provenance while a stage runs; `write` stores it."""
+
+    def __init__(self, stage: str, modules: list[str], settings: dict, inputs: list[Path]):
+        self.started, self.code = time.time(), _git()
+        self.content = {
+            "stage": stage,
+            "settings": settings,
+            "inputs": {str(path): _digest(path) for path in inputs},
+            "sources": source_hash(*modules),
+            "modules": modules,
+        }
+
+    @property
+    def key(self) -> str:
+        """Digest of what decides the result: settings, inputs and sources."""
+        return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
+
+    def write(self, folder: Path, outputs: list[Path], **found: object) -> None:
+        """Write `folder`/record.json with digests of `outputs` and whatever was `found`."""
+        self.content |= {
+            "outputs": {str(path): sha256(path) for path in outputs},
+            "found": found,
+            "code": self.code,
+            "versions": {"python": platform.python_version()} | _versions(),
+            "device": _device(),
+            "seconds": round(time.time() - self.started, 2),
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }
+        save_json(folder / "record.json", self.content)
+
+
+def _digest(path: Path) -> str:
+    """An input's digest; of a stage's folder, the digest of the outputs its record lists."""
+    beside = path / "record.json"
+    if not beside.is_file():
+        return sha256(path)
+    listed = json.dumps(load_json(beside)["outputs"], sort_keys=True)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _git() -> dict:
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True,
+                              check=False)
+        return done.stdout.strip()
+
+    if not (ROOT / ".git").exists():
+        return {"commit": None, "dirty": None}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+
+
+def _versions() -> dict:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _device() -> dict:
+    device = {"machine": platform.machine(), "cpus": os.cpu_count()}
+    torch = sys.modules.get("torch")  # only what the stage itself has loaded
+    if torch is not None:
+        device["threads"] = torch.get_num_threads()
+        if torch.cuda.is_available():
+            device["gpu"] = torch.cuda.get_device_name()
+            device["gpu_peak_memory_mib"] = torch.cuda.max_memory_allocated() // 2**20
+    return device

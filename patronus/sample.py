@@ -1,0 +1,97 @@
+"""Stage "samples": images drawn from the prior, and from the codes of test images.
+
+    unconditional.npy   codes from the prior (none for a method without a code), random x_T
+    conditional.npy     codes of the first test images, random x_T: what the code alone carries
+    reconstruction.npy  codes of the same images, x_T inverted from them
+
+Each is uint8 (n, C, H, W), rounded; image i depends on its own seed only.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from patronus import checkpoint, prior
+from patronus.errors import NotApplicable
+from patronus.files import save_json, save_npy
+from patronus.method import Method, batch_of, to_uint8
+from patronus.noise import batches, noise
+from patronus.prepared import Prepared
+from patronus.stage import Job, device, run
+
+
+def work(job: Job) -> dict:
+    """Draw unconditional, conditional and reconstructed images of one model."""
+    makers = Makers(job)
+    missing, counts = {}, {}
+    for name, make, count in (("unconditional", makers.unconditional, job.cell.sample.count),
+                              ("conditional", makers.conditional, makers.tests),
+                              ("reconstruction", makers.reconstruction, makers.tests)):
+        try:
+            images = draw(make, count, job.cell.sample.batch_size, name, job.work / job.key[:16])
+            save_npy(job.out / f"{name}.npy", images)
+            counts[name] = len(images)
+        except NotApplicable as reason:
+            missing[name] = str(reason)
+    if missing:
+        save_json(job.out / "none.json", missing)
+    return {"counts": counts, "steps": job.cell.sample.steps, "sampler": "DDIM, eta = 0"}
+
+
+@torch.inference_mode()
+def draw(make: Callable[[range], Tensor], count: int, size: int, name: str,
+         folder: Path) -> np.ndarray:
+    """Images (count, C, H, W) uint8 from a maker of batches; finished batches wait in `folder`."""
+    files = []
+    for rows in tqdm(batches(count, size), desc=name, mininterval=5):
+        files.append(folder / f"{name}-{rows.start}-{rows.stop}.npy")
+        if not files[-1].is_file():
+            save_npy(files[-1], to_uint8(make(rows)).cpu().numpy())
+    return np.concatenate([np.load(file) for file in files])
+
+
+class Makers:
+    """Three ways from rows to images, for one trained model."""
+
+    def __init__(self, job: Job):
+        cell = job.cell
+        self.model: Method = checkpoint.load(job.folder("checkpoints"), device(job))
+        self.place, self.steps = device(job), cell.sample.steps
+        self.names = ("sample", cell.dataset, cell.method, cell.seed)
+        self.priors = job.folder("priors")
+        self.images = Prepared.open(job.folder("data")).images("test")
+        self.tests = min(len(self.images), cell.sample.count)
+        self.prior = None
+
+    def unconditional(self, rows: range) -> Tensor:
+        return self.model.decode(self._noise(rows, "unconditional"), self._code(rows), self.steps)
+
+    def conditional(self, rows: range) -> Tensor:
+        code = self.model.encode(self._tests(rows))
+        return self.model.decode(self._noise(rows, "conditional"), code, self.steps)
+
+    def reconstruction(self, rows: range) -> Tensor:
+        x0 = self._tests(rows)
+        code = None if self.model.code_dim is None else self.model.encode(x0)
+        return self.model.decode(self.model.invert(x0, code, self.steps), code, self.steps)
+
+    def _code(self, rows: range) -> Tensor | None:
+        if self.model.code_dim is None:
+            return None
+        self.prior = self.prior or prior.load(self.priors, self.place)
+        shape = (self.prior.code_dim,)
+        return self.prior.sample(noise(rows, shape, *self.names, "code").to(self.place))
+
+    def _noise(self, rows: range, kind: str) -> Tensor:
+        return noise(rows, self.model.shape, *self.names, kind).to(self.place)
+
+    def _tests(self, rows: range) -> Tensor:
+        return batch_of(self.images, rows, self.place)
+
+
+if __name__ == "__main__":
+    run("samples", "patronus.sample", work, inputs=("data", "checkpoints", "priors"))

@@ -1,0 +1,153 @@
+"""What every stage entry point shares: its arguments, its folders, its record, its errors.
+
+    python -m patronus.train --scale smoke --dataset celeba --method patronus --seed 0
+
+A stage is a function of a `Job` that writes files into `job.out` and returns what it found.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from patronus.config import PER_DATASET, Cell, Dataset, Study, load_study, stage_folder
+from patronus.errors import Problem, guarded
+from patronus.record import Record
+from patronus.sources import ROOT, source_hash
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one cell (or of one data set, for stages all methods share)."""
+
+    stage: str
+    cell: Cell
+    dataset: Dataset
+    root: Path | None  # folder of raw data; only `prepare` reads it
+    threads: int
+    key: str = ""  # names settings, sources and inputs: resumable state belongs to one key
+
+    @property
+    def out(self) -> Path:
+        return self.folder(self.stage)
+
+    def folder(self, stage: str) -> Path:
+        cell = self.cell
+        return stage_folder(stage, cell.scale, cell.dataset, cell.method, cell.seed)
+
+    @property
+    def work(self) -> Path:
+        """Resumable state that no rule declares, so Snakemake never deletes it."""
+        return Path("work", *self.out.parts[1:])
+
+
+def device(job: Job):
+    """The torch device a stage works on; it also gets its number of threads."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    if job.cell.gpus and not torch.cuda.is_available():
+        raise Problem("no GPU was found, but the scale asks for one; run on a machine with a GPU "
+                      "or use `--config scale=smoke`")
+    return torch.device("cuda" if job.cell.gpus else "cpu")
+
+
+# Which parts of a cell decide a stage's result, and which stages it reads. The Snakefile passes
+# the first to `params`, so a changed setting reruns exactly what it touches.
+ALWAYS = ("dataset", "shape", "generated")
+SETTINGS = {
+    "raw": (),
+    "data": (),
+    "references": ("classifier", "labels", "inception"),
+    "checkpoints": ("module", "code_dim", "train", "model", "method", "seed"),
+    "codes": (),
+    "priors": ("prior",),
+    "samples": ("sample",),
+    "explanations": ("explain", "title", "recipe"),
+    "measures": ("labels", "inception"),
+}
+
+
+def settings(stage: str, cell: Cell, study: Study) -> dict:
+    """The part of the configuration that decides this stage's result, as plain values."""
+    found = cell.model_dump(mode="json", include=set(ALWAYS + SETTINGS[stage]))
+    found.get("train", {}).pop("save_seconds", None)  # changes no result
+    dataset = study.datasets[cell.dataset].model_dump(mode="json")
+    if stage == "raw":
+        found |= {"world": dataset["world"], "size": study.generated.model_dump(mode="json")}
+    if stage == "data":
+        found |= {key: dataset[key] for key in ("reader", "options", "folder", "title", "labels")}
+    return found
+
+
+def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[str]:
+    """The modules whose sources make a stage's result, the plugged-in ones included."""
+    plugged = {"raw": [f"patronus.worlds.{dataset.world}", f"patronus.data.{dataset.reader}"],
+               "data": [f"patronus.data.{dataset.reader}"],
+               "references": [],
+               "measures": [f"analysis.measures.{path.stem}" for path in
+                            sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]}
+    return [module, *plugged.get(stage, [cell.module])]
+
+
+def fingerprint(stage: str, module: str, study: Study, dataset: str, method: str = "",
+                seed: int | str = 0) -> str:
+    """Digest of the settings and sources that decide a job's result; no torch is imported."""
+    cell = study.cell(dataset, method, seed) if method else next(
+        cell for cell in study.cells.values() if cell.dataset == dataset)
+    sources = source_hash(*modules_of(stage, module, cell, study.datasets[dataset]))
+    text = json.dumps([settings(stage, cell, study), sources], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str, ...]) -> None:
+    """Parse the command line, do the work, write the record; errors become one line."""
+    guarded(lambda: _run(stage, module, work, inputs))
+
+
+def _run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str, ...]) -> None:
+    study, job = _job(stage, _arguments(stage, work.__doc__ or ""))
+    record = Record(stage, modules_of(stage, module, job.cell, job.dataset),
+                    settings(stage, job.cell, study), [job.folder(s) for s in inputs])
+    job = replace(job, key=record.key)
+    record.content["cell"] = job.cell.model_dump(mode="json")
+    job.out.mkdir(parents=True, exist_ok=True)
+    (job.out / "record.json").unlink(missing_ok=True)  # no record, no claim to be whole
+    before = _files(job.out)
+    found = work(job) or {}
+    for file in before.items() & _files(job.out).items():
+        file[0].unlink()  # written by an earlier run and not by this one
+    outputs = sorted(_files(job.out))
+    record.write(job.out, outputs, **found)
+    shutil.rmtree(job.work, ignore_errors=True)  # only a killed run needs its state
+    print(f"{stage} of {job.out.relative_to('results')}: done, in {job.out}/")
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Files with inode and time: every write makes a new file, so an equal pair is no new one."""
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder.iterdir()
+            if file.is_file() and file.name[0] != "."}
+
+
+def _arguments(stage: str, about: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=about.splitlines()[0] if about else stage)
+    parser.add_argument("--scale", required=True, help="a file in config/scales")
+    parser.add_argument("--dataset", required=True, help="a file in config/datasets")
+    if stage not in PER_DATASET:
+        parser.add_argument("--method", required=True, help="a method's name")
+        parser.add_argument("--seed", type=int, default=0, help="training seed")
+    parser.add_argument("--root", type=Path, help="folder of raw data")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    return parser.parse_args()
+
+
+def _job(stage: str, args: argparse.Namespace) -> tuple[Study, Job]:
+    method = getattr(args, "method", None)
+    seed = getattr(args, "seed", None)
+    study = load_study(args.scale, datasets=[args.dataset], methods=method and [method],
+                       seeds=None if seed is None else [seed])
+    cell = next(iter(study.cells.values()))
+    return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads)

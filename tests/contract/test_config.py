@@ -1,0 +1,330 @@
+"""config/ is right as it stands, and what is wrong in it is told all at once."""
+
+import shutil
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from patronus import config, stage
+from patronus.config import Cell, load_study
+from patronus.errors import Problem
+from patronus.sources import ROOT
+
+SCALES = config.names("scales")
+STAGES = {"raw": "patronus.generate", "data": "patronus.prepare",
+          "references": "analysis.references", "checkpoints": "patronus.train",
+          "codes": "patronus.encode", "priors": "patronus.prior", "samples": "patronus.sample",
+          "explanations": "patronus.explain.what", "measures": "analysis.measure"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A copy of config/ that may be spoilt."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.setenv("PATRONUS_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+def edit(path: Path, changes: dict) -> None:
+    """Merge `changes` into a YAML file, sections deeply."""
+    def merge(old: dict, new: dict) -> dict:
+        return old | {key: merge(old.get(key) or {}, value) if isinstance(value, dict) else value
+                      for key, value in new.items()}
+
+    old = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    path.write_text(yaml.safe_dump(merge(old, changes), sort_keys=False))
+
+
+def cell(scale: str = "tiny", dataset: str = "celeba", method: str = "patronus") -> Cell:
+    return load_study(scale, datasets=[dataset], methods=[method], seeds=[0]).cell(
+        dataset, method, 0)
+
+
+def complaints(scale: str = "tiny", **only: object) -> list[str]:
+    with pytest.raises(Problem) as error:
+        load_study(scale, **only)
+    return str(error.value).splitlines()
+
+
+def told(lines: list[str], *words: str) -> bool:
+    return any(all(word in line for word in words) for line in lines)
+
+
+# what stands in the repository
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_loads_with_every_set_and_method(scale: str):
+    sets, methods = config.names("datasets"), config.method_names()
+    study = load_study(scale, datasets=sets, methods=methods)
+    assert set(study.cells) == set(product(sets, methods, study.seeds))
+    assert load_study(scale).cells
+
+
+def test_every_method_file_and_every_baseline_is_a_method():
+    files = {path.stem for path in (ROOT / "baselines").glob("[a-z]*.py")}
+    assert files | {"patronus", "patronus_modern"} <= set(config.method_names())
+    assert len(config.method_names()) == len(set(config.method_names()))
+
+
+PAPER = {"fashion_mnist": ((1, 32, 32), 30, 128, 100), "cifar10": ((3, 32, 32), 100, 128, 300),
+         "ffhq": ((3, 64, 64), 100, 64, 300), "celeba": ((3, 64, 64), 100, 64, 300),
+         "chexpert": ((1, 224, 224), 100, 16, 300)}
+
+
+@pytest.mark.parametrize("dataset", PAPER)
+@pytest.mark.parametrize("method", ["patronus", "ddpm", "untrained"])
+def test_the_paper_scale_is_as_published(dataset: str, method: str):
+    """The table of patronus.md section 2."""
+    found = cell("paper", dataset, method)
+    assert (found.shape, found.code_dim, found.train.batch_size, found.train.epochs) \
+        == PAPER[dataset]
+    train = found.train
+    assert (train.lr, train.schedule, train.warmup_steps, train.clip, train.ema, train.weight_decay,
+            train.code_lr_scale) == (1e-5, "constant", 0, None, None, 0.01, 1)
+    assert train.precision == "16-mixed"
+    assert (found.model["base"], found.model["multipliers"], found.model["dropout"],
+            found.model["prediction"]) == (64, (1, 2, 4, 4), 0.1, "eps")
+    assert not found.generated
+
+
+def test_the_published_patronus_has_no_modern_option():
+    model = cell("paper").model
+    assert (model["prototype_init"], model["normalise_code"], model["freeze_code"],
+            model["distinct_weight"]) == ("uniform", False, False, 0)
+
+
+def test_the_paper_scale_has_the_five_sets_and_three_seeds():
+    study = load_study("paper")
+    assert set(study.datasets) == set(PAPER)
+    assert study.seeds == [0, 1, 2]
+    assert study.generated is None
+
+
+def test_the_modern_recipe_differs_where_it_should_and_nowhere_else():
+    old, new = cell("paper"), cell("paper", method="patronus_modern")
+    differ = {key for key in old.model if old.model[key] != new.model[key]}
+    assert differ == {"prediction", "prototype_init", "normalise_code"}
+    assert (new.model["prediction"], new.model["prototype_init"]) == ("v", "patches")
+    was, now = old.train.model_dump(), new.train.model_dump()
+    assert {key for key in was if was[key] != now[key]} == {
+        "lr", "code_lr_scale", "warmup_steps", "schedule", "clip", "ema", "precision"}
+    assert now["ema"] and now["lr"] > was["lr"]
+    assert new.shape == old.shape and new.module == old.module
+
+
+def test_no_torch_is_loaded_to_check_a_study():
+    code = ("import sys; from patronus import config, stage; s = config.load_study('paper'); "
+            "stage.fingerprint('checkpoints', 'patronus.train', s, 'celeba', 'patronus', 0); "
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_what_is_loaded_cannot_be_changed():
+    found = cell()
+    with pytest.raises(ValidationError):
+        found.train.lr = 1.0
+
+
+# errors
+
+
+def test_all_errors_of_all_files_are_told_at_once(folder):
+    edit(folder / "scales" / "tiny.yaml", {"every": {"sample": {"steps": -5}},
+                                           "by_dataset": {"celebb": {"code_dim": 3}},
+                                           "by_method": {"patronos": {"train": {"lr": 1}}}})
+    edit(folder / "datasets" / "celeba.yaml", {"train": {"warmup_steps": "ten"}})
+    edit(folder / "methods" / "ddpm.yaml", {"options": {"bass": 3}})
+    edit(folder / "recipes" / "published.yaml", {"train": {"momentum": 0.9}})
+    edit(folder / "datasets" / "ffhq.yaml", {"colour": "blue"})
+    lines = complaints(datasets=["celeba", "ffhq", "mnist"], methods=["patronus", "ddpm", "vae"])
+    assert told(lines, "scales/tiny.yaml", "sample.steps", "greater than 0", "-5")
+    assert told(lines, "scales/tiny.yaml", "by_dataset.celebb", "unknown", "celeba")
+    assert told(lines, "scales/tiny.yaml", "by_method.patronos", "unknown", "patronus")
+    assert told(lines, "datasets/celeba.yaml", "train.warmup_steps", "integer", "'ten'")
+    assert told(lines, "methods/ddpm.yaml", "model.bass", "unknown key")
+    assert told(lines, "recipes/published.yaml", "train.momentum", "unknown key")
+    assert told(lines, "datasets/ffhq.yaml", "colour", "unknown key", "'blue'")
+    assert told(lines, "datasets/mnist.yaml", "does not exist", "fashion_mnist")
+    assert told(lines, "methods/vae.yaml", "does not exist", "patronus_modern")
+    assert len(lines) == len(set(lines)) == 9
+
+
+@pytest.mark.parametrize("file", ["scales/tiny.yaml", "datasets/celeba.yaml", "methods/ddpm.yaml",
+                                  "recipes/published.yaml"])
+@pytest.mark.parametrize("text", ["a: [1, 2\nb: }", "- a\n- b\n", "train: {lr: 1}\n  x: y"])
+def test_a_file_that_is_no_yaml_mapping_is_named_on_one_line(folder, file: str, text: str):
+    (folder / file).write_text(text)
+    lines = complaints()
+    assert len(lines) == 1
+    assert told(lines, Path(file).name)
+
+
+def test_bad_yaml_does_not_hide_other_errors(folder):
+    (folder / "datasets" / "celeba.yaml").write_text("a: [1, 2\nb: }")
+    edit(folder / "datasets" / "fashion_mnist.yaml", {"colour": "blue"})
+    lines = complaints()
+    assert told(lines, "celeba.yaml", "YAML", "line 2")
+    assert told(lines, "fashion_mnist.yaml", "colour")
+
+
+def test_an_unknown_recipe_is_told_with_the_other_errors(folder):
+    edit(folder / "methods" / "ddpm.yaml", {"recipe": "secret"})
+    edit(folder / "methods" / "patronus.yaml", {"colour": "blue"})
+    lines = complaints()
+    assert told(lines, "recipes/secret.yaml", "published") and told(lines, "patronus.yaml: colour")
+
+
+def test_an_unknown_key_of_a_recipe_is_named(folder):
+    edit(folder / "recipes" / "published.yaml", {"trian": {"lr": 1}})
+    assert told(complaints(), "recipes/published.yaml", "trian", "unknown key")
+
+
+@pytest.mark.parametrize("file", ["scales/tiny.yaml", "datasets/celeba.yaml",
+                                  "recipes/published.yaml"])
+def test_settings_of_a_module_that_does_not_exist_are_no_silent_hole(folder, file: str):
+    changes = {"model": {"patronus.modle": {"base": 8}}}
+    edit(folder / file, {"every": changes} if file.startswith("scales") else changes)
+    assert told(complaints(), file, "patronus.modle")
+
+
+def test_an_unknown_scale_names_the_known_ones():
+    assert told(complaints("big"), "scales/big.yaml", "does not exist", "smoke")
+
+
+def test_a_method_whose_module_is_missing_is_told(folder):
+    edit(folder / "methods" / "new.yaml", {"title": "New", "module": "baselines.nowhere"})
+    assert told(complaints(methods=["new"]), "baselines.nowhere", "no such module")
+
+
+@pytest.mark.parametrize(("key", "value"), [("epochs", 0), ("ema", 1.5), ("schedule", "linear"),
+                                            ("lr", "fast"), ("precision", 16)])
+def test_a_training_setting_out_of_range_is_told(folder, key: str, value: object):
+    edit(folder / "scales" / "tiny.yaml", {"every": {"train": {key: value}}})
+    assert told(complaints(), "scales/tiny.yaml", f"train.{key}", repr(value))
+
+
+@pytest.mark.parametrize(("key", "value"), [("prediction", "x0"), ("normalise_code", "perhaps"),
+                                            ("encoder_channels", [8, "many"]), ("base", 1.5)])
+def test_a_model_option_of_the_wrong_type_is_told(folder, key: str, value: object):
+    edit(folder / "scales" / "tiny.yaml", {"every": {"model": {"patronus.model": {key: value}}}})
+    assert told(complaints(), "scales/tiny.yaml", f"model.{key}")
+
+
+@pytest.mark.parametrize("shape", [[2, 32, 32], [3, 4, 32], [3, 32], "big"])
+def test_an_impossible_shape_is_told(folder, shape):
+    edit(folder / "datasets" / "celeba.yaml", {"shape": shape})
+    assert told(complaints(), "datasets/celeba.yaml", "shape")
+
+
+def test_a_cell_outside_the_study_is_a_problem():
+    with pytest.raises(Problem, match="celeba/vae/seed0: is not in scale 'tiny'"):
+        load_study("tiny").cell("celeba", "vae", 0)
+
+
+# merging
+
+
+def test_later_files_win(folder):
+    """Recipe, data set, method, then the scale: for all, for the set, for the method."""
+    ladder = [("recipes/published.yaml", ()), ("datasets/celeba.yaml", ()),
+              ("methods/patronus.yaml", ()), ("scales/tiny.yaml", ("every",)),
+              ("scales/tiny.yaml", ("by_dataset", "celeba")),
+              ("scales/tiny.yaml", ("by_method", "patronus"))]
+    for rank, (file, place) in enumerate(ladder, 1):
+        changes: dict = {"train": {"warmup_steps": rank}}
+        for key in reversed(place):
+            changes = {key: changes}
+        edit(folder / file, changes)
+        assert cell().train.warmup_steps == rank
+    assert cell(dataset="fashion_mnist", method="ddpm").train.warmup_steps == 4
+
+
+def test_model_options_merge_key_by_key(folder):
+    edit(folder / "datasets" / "celeba.yaml", {"model": {"patronus.model": {
+        "base": 24, "dropout": 0.3, "distinct_delta": 0.9}}})
+    edit(folder / "methods" / "patronus.yaml", {"options": {"dropout": 0.4}})
+    found = cell().model
+    assert found["distinct_delta"] == 0.9
+    assert found["dropout"] == 0.4
+    assert found["base"] == 8  # of the scale
+    assert cell(dataset="fashion_mnist").model["distinct_delta"] == 0.5
+    assert cell(method="ddpm").model["dropout"] == 0.1
+
+
+def test_a_scale_changes_shape_and_code_of_cells_and_set_alike(folder):
+    edit(folder / "scales" / "tiny.yaml", {"by_dataset": {"celeba": {"code_dim": 5}}})
+    study = load_study("tiny")
+    found = study.cell("celeba", "patronus", 0)
+    assert (found.shape, found.code_dim) == ((3, 32, 32), 5)
+    assert (study.datasets["celeba"].shape, study.datasets["celeba"].code_dim) == ((3, 32, 32), 5)
+    assert study.cell("fashion_mnist", "patronus", 0).code_dim == 8
+
+
+def test_lists_on_a_command_line_restrict_the_grid():
+    study = load_study("tiny", datasets="celeba, fashion_mnist", methods="ddpm", seeds=[3, 4])
+    assert set(study.cells) == set(product(["celeba", "fashion_mnist"], ["ddpm"], [3, 4]))
+
+
+def test_a_set_outside_the_study_comes_only_when_named():
+    assert "faces64" not in load_study("smoke").datasets
+    assert list(load_study("smoke", datasets=["faces64"]).datasets) == ["faces64"]
+
+
+# what a changed setting touches
+
+
+def fingerprints() -> dict[tuple, str]:
+    study = load_study("tiny")
+    return {(name, *key[:2]): stage.fingerprint(name, module, study, *key)
+            for name, module in STAGES.items() for key in study.cells}
+
+
+TOUCHED = [  # (file, change, stages, data sets, methods)
+    ("scales/tiny.yaml", {"every": {"train": {"lr": 0.5}}}, {"checkpoints"}, None, None),
+    ("scales/tiny.yaml", {"every": {"prior": {"epochs": 3}}}, {"priors"}, None, None),
+    ("scales/tiny.yaml", {"every": {"sample": {"steps": 4}}}, {"samples"}, None, None),
+    ("scales/tiny.yaml", {"every": {"explain": {"steps": 4}}}, {"explanations"}, None, None),
+    ("scales/tiny.yaml", {"every": {"classifier": {"width": 9}}}, {"references"}, None, None),
+    ("scales/tiny.yaml", {"inception": True}, {"references", "measures"}, None, None),
+    ("scales/tiny.yaml", {"generated": {"train": 65}}, {"raw"}, None, None),
+    ("scales/tiny.yaml", {"threads": 2}, set(), None, None),
+    ("scales/tiny.yaml", {"about": "other"}, set(), None, None),
+    ("scales/tiny.yaml", {"by_method": {"ddpm": {"train": {"lr": 0.5}}}}, {"checkpoints"}, None,
+     {"ddpm"}),
+    ("methods/patronus.yaml", {"options": {"distinct_weight": 0.5}}, {"checkpoints"}, None,
+     {"patronus"}),
+    ("datasets/celeba.yaml", {"train": {"warmup_steps": 7}}, {"checkpoints"}, {"celeba"}, None),
+    ("datasets/celeba.yaml", {"options": {"x": 1}}, {"data"}, {"celeba"}, None),
+    ("datasets/celeba.yaml", {"world": "garments"}, {"raw"}, {"celeba"}, None),
+    ("scales/tiny.yaml", {"by_dataset": {"celeba": {"code_dim": 9}}}, {"checkpoints"}, {"celeba"},
+     None),
+    ("scales/tiny.yaml", {"by_dataset": {"celeba": {"shape": [3, 40, 40]}}}, set(STAGES),
+     {"celeba"}, None),
+]
+
+
+@pytest.mark.parametrize(("file", "change", "stages", "sets", "methods"), TOUCHED,
+                         ids=lambda x: str(x) if isinstance(x, dict) else "")
+def test_a_changed_setting_touches_exactly_its_stages(folder, file, change, stages, sets, methods):
+    before = fingerprints()
+    edit(folder / file, change)
+    after = fingerprints()
+    assert before.keys() == after.keys()
+    found = {key for key in before if before[key] != after[key]}
+    assert found == {(s, d, m) for s, d, m in before if s in stages
+                     and (sets is None or d in sets) and (methods is None or m in methods)}
+
+
+def test_a_fingerprint_tells_methods_and_seeds_apart_where_it_must():
+    study = load_study("tiny", seeds=[0, 1])
+    prints = [stage.fingerprint("checkpoints", "patronus.train", study, "celeba", m, seed)
+              for m in ("patronus", "ddpm") for seed in ("0", 1)]
+    assert len(set(prints)) == 4
+    shared = [stage.fingerprint("data", "patronus.prepare", study, d) for d in study.datasets]
+    assert len(set(shared)) == 2

@@ -1,0 +1,265 @@
+"""Every file in analysis/measures/ keeps its word; the stage and the table have no silent holes."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from analysis import collect, measure, references
+from analysis.spec import COLUMNS, FOLDER, KEY, Known, expected, modules, specs
+from patronus.config import Cell, Dataset, Study
+from patronus.errors import NotApplicable, Problem
+from patronus.files import load_json, save_json, save_npy
+from patronus.sources import ROOT, closure
+from patronus.stage import Job
+
+CASES = [(name, case) for name in modules() for case in importlib.import_module(name).KNOWN]
+
+
+def test_every_file_in_the_folder_is_a_measure():
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    assert {name.rsplit(".", 1)[1] for name in modules()} == files
+    assert all(importlib.import_module(name).SPECS for name in modules())
+    assert len(set(expected())) == len(expected())
+
+
+@pytest.mark.parametrize("spec", specs().values(), ids=lambda spec: spec.name)
+def test_a_measure_says_what_its_number_is(spec):
+    assert all((spec.title, spec.unit, spec.source, spec.rows)) and spec.least_n >= 1
+    assert spec.direction in ("higher", "lower")
+    kinds = {case.kind for _, case in CASES if case.measure == spec.name}
+    assert kinds == {"perfect", "null", "hostile"}
+
+
+@pytest.mark.parametrize(("module", "case"), CASES, ids=lambda x: x if isinstance(x, str) else
+                         f"{x.measure}-{x.kind}")
+def test_known_answers(module: str, case: Known):
+    spec = {spec.name: spec for spec in importlib.import_module(module).SPECS}[case.measure]
+    arrays = case.arrays(np.random.default_rng(0))
+    for array in arrays:
+        getattr(array, "values", array).setflags(write=False)
+    state = str(np.random.get_state())
+    for compute in {row.compute for row in spec.rows}:
+        if case.reason:
+            with pytest.raises(NotApplicable, match=case.reason):
+                compute(*arrays)
+            continue
+        found = compute(*arrays)
+        assert case.low <= found.value <= case.high
+        assert found.n == len(arrays[0])
+        assert found.low is None or not found.low > found.value
+        assert found.high is None or not found.high < found.value
+        assert compute(*arrays) == found
+    assert str(np.random.get_state()) == state, "a measure must leave the global seed alone"
+
+
+def test_fid_is_said_of_inception_features_only():
+    for spec in specs().values():
+        named = spec.name.endswith(("fid", "kid")) or spec.title.upper().endswith(("FID", "KID"))
+        assert all((row.extractor == "inception") == named for row in spec.rows)
+
+
+def test_tables_and_the_workflow_need_no_torch():
+    code = ("import sys, analysis.collect, analysis.spec as s; s.expected(); "
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_sources_of_a_measure_are_found_by_the_source_hash():
+    files = {path.relative_to(ROOT).as_posix() for path in closure(*modules())}
+    assert {"analysis/measures/tad.py", "analysis/spec.py", "analysis/frechet.py"} <= files
+
+
+# --- the stages on a toy set -----------------------------------------------------------------
+
+SHAPE = (3, 16, 16)
+
+
+def _cell(method: str = "good") -> Cell:
+    return Cell(scale="toy", dataset="discs", method=method, seed=0, title=method, module="m",
+                recipe="published", generated=True, shape=SHAPE, code_dim=4, labels="attributes",
+                threads=1, gpus=0, inception=True, train={}, prior={}, sample={}, explain={},
+                classifier={"width": 4, "epochs": 4, "batch_size": 32}, model={})
+
+
+def _study(*methods: str) -> Study:
+    dataset = Dataset(title="Discs", reader="r", folder="f", shape=SHAPE, code_dim=4,
+                      labels="attributes")
+    return Study(scale="toy", about="", generated=None, datasets={"discs": dataset},
+                 figures=None, threads=1, gpus=0,
+                 cells={("discs", method, 0): _cell(method) for method in methods})
+
+
+def _job(stage: str, method: str = "good") -> Job:
+    study = _study(method)
+    job = Job(stage, study.cells["discs", method, 0], study.datasets["discs"], None, 1)
+    job.out.mkdir(parents=True, exist_ok=True)
+    return job
+
+
+def _images(bright: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    noise = rng.integers(0, 90, size=(len(bright), *SHAPE))
+    return (noise + 120 * bright[:, None, None, None]).astype(np.uint8)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A prepared set, its references, and one cell with everything a method can give."""
+    for name in ("PATRONUS_INCEPTION", "PATRONUS_DOWNLOAD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("analysis.features.CACHE", tmp_path / "none.pt")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    data, parts = _job("data").out, []
+    for split, n in (("train", 160), ("test", 80)):
+        labels = rng.integers(0, 2, size=(n, 2)).astype(float)
+        save_npy(data / f"{split}.npy", _images(labels[:, 0], rng))
+        save_npy(_job("codes").out / f"{split}.npy",
+                 np.hstack([labels, rng.normal(size=(n, 2))]).astype(np.float32))
+        labels[::7, 1] = np.nan
+        parts.append(pd.DataFrame({"id": [f"{split}{i}" for i in range(n)], "split": split,
+                                   "row": range(n), "bright": labels[:, 0],
+                                   "hidden": labels[:, 1]}))
+    pd.concat(parts).to_csv(data / "table.csv", index=False)
+    save_json(data / "meta.json", {
+        "dataset": "discs", "title": "Discs", "generated": True, "shape": SHAPE,
+        "counts": {"train": 160, "test": 80},
+        "labels": {"bright": {"kind": "binary"}, "hidden": {"kind": "binary"}}})
+    truth = np.load(data / "test.npy")
+    for name, images in (("unconditional", truth[::-1]), ("conditional", truth[:40]),
+                         ("reconstruction", truth[:40])):
+        save_npy(_job("samples").out / f"{name}.npy", images)
+    save_json(_job("checkpoints").out / "record.json", {"found": {"images_seen": 640}})
+    return tmp_path
+
+
+def _reference() -> dict:
+    job = _job("references")
+    found = references.work(job)
+    save_json(job.out / "record.json", {"found": found})
+    return found
+
+
+def _measures(method: str = "good") -> pd.DataFrame:
+    job = _job("measures", method)
+    save_json(job.out / "record.json", {"found": measure.work(job)})
+    path = job.out / "measures.csv"
+    return pd.read_csv(path, keep_default_na=False).set_index(KEY)
+
+
+def test_references_learn_what_is_there_and_say_what_is_not(toy):
+    found = _reference()
+    folder = _job("references").out
+    scores = load_json(folder / "classifier.json")["test"]
+    assert scores["bright"] > 0.99 and 0.2 < scores["hidden"] < 0.8
+    assert found["classifier_test_auroc"] == pytest.approx(np.mean(list(scores.values())))
+    assert "PATRONUS_INCEPTION" in load_json(folder / "none.json")["inception"]
+    assert np.load(folder / "features_classifier_train.npy").shape == (160, 16)
+    assert not (folder / "features_inception_test.npy").exists()
+
+
+def test_measures_of_a_whole_cell(toy):
+    _reference()
+    rows = _measures()
+    assert list(rows.index) == expected()
+    assert float(rows.value["latent_score", "test", ""]) > 0.999
+    assert float(rows.value["captured", "train", ""]) == 2
+    assert float(rows.value["mse", "inverted", ""]) == 0
+    assert float(rows.value["fd_cls", "test", "classifier"]) == pytest.approx(0, abs=1e-6)
+    assert rows.n["rfd_cls", "train", "classifier"] == "40"
+    assert rows.value["fid", "test", "inception"] == ""
+    assert "PATRONUS_DOWNLOAD" in rows.reason["fid", "test", "inception"]
+    assert ((rows.value == "") == (rows.reason != "")).all()
+
+
+class _StandIn(torch.nn.Module):
+    """The official network's interface and sizes, not its weights: a mean of patches."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 2048, 13, 143),
+                                          torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_inception_is_used_when_its_file_is_named(toy, monkeypatch):
+    paths = [toy / "mine.pt", toy / "other.pt"]
+    for seed, path in enumerate(paths):
+        torch.manual_seed(seed)
+        torch.jit.trace(_StandIn(), torch.zeros(1, 3, 299, 299)).save(str(path))
+    monkeypatch.setenv("PATRONUS_INCEPTION", str(paths[0]))
+    _reference()
+    arrays = measure.Arrays(_job("measures"))
+    np.testing.assert_allclose(arrays["features.inception.unconditional"][::-1],
+                               arrays["features.inception.test"], atol=1e-5)
+    monkeypatch.setenv("PATRONUS_INCEPTION", str(paths[1]))
+    with pytest.raises(Problem, match="other.pt: is not the file that made"):
+        measure.Arrays(_job("measures"))["features.inception.conditional"]
+    monkeypatch.delenv("PATRONUS_INCEPTION")
+    for stale in _job("references").out.glob("features_inception_*"):  # as stage.run does
+        stale.unlink()
+    _reference()
+    with pytest.raises(NotApplicable, match="PATRONUS_INCEPTION"):
+        measure.Arrays(_job("measures"))["features.inception.test"]
+
+
+def test_a_method_without_a_code_gets_rows_with_its_reason(toy):
+    _reference()
+    save_json(_job("codes", "plain").out / "none.json", {"reason": "DDPM has no code"})
+    save_npy(_job("samples", "plain").out / "unconditional.npy",
+             np.load(_job("data").out / "test.npy")[:8])
+    save_json(_job("samples", "plain").out / "none.json",
+              {"conditional": "DDPM has no code", "reconstruction": "DDPM has no code"})
+    rows = _measures("plain")
+    assert list(rows.index) == expected()
+    for name in ("latent_score", "tad", "captured"):
+        assert rows.reason[name, "test", ""] == "DDPM has no code"
+    assert rows.reason["psnr", "random", ""] == "DDPM has no code"
+    assert "n = 8 is below" in rows.reason["fd_cls", "test", "classifier"]
+
+
+@pytest.mark.parametrize(("file", "content"), [
+    ("codes/discs/good/seed0/test.npy", np.full((80, 4), np.nan, np.float32)),
+    ("samples/discs/good/seed0/conditional.npy", np.zeros((40, 1, 16, 16), np.uint8)),
+    ("samples/discs/good/seed0/reconstruction.npy", None)])
+def test_a_spoilt_or_missing_input_is_named(toy, file, content):
+    _reference()
+    path = Path("results/toy", file)
+    path.unlink()
+    if content is not None:
+        save_npy(path, content)
+    with pytest.raises(Problem, match=str(path)):
+        measure.work(_job("measures"))
+    assert not (_job("measures").out / "measures.csv").exists()
+
+
+def test_the_table_holds_every_cell_and_names_what_is_missing(toy):
+    _reference()
+    rows = _measures()
+    table = collect.table(_study("good"))
+    assert list(table.columns) == collect.CELL_COLUMNS + COLUMNS
+    assert len(table) == len(expected())
+    written = pd.to_numeric(rows.value)
+    assert ((table.value.to_numpy() == written) | (table.value.isna().to_numpy()
+                                                   & written.isna())).all()
+    assert set(table.images_seen) == {640} and set(table.title) == {"Discs"}
+    with pytest.raises(Problem, match="discs/other/seed0") as problem:
+        collect.table(_study("good", "other"))
+    assert "\n" not in str(problem.value)
+
+
+def test_a_missing_measure_fails_the_table(toy):
+    _reference()
+    _measures()
+    path = _job("measures").out / "measures.csv"
+    rows = pd.read_csv(path)
+    rows[rows.measure != "tad"].to_csv(path, index=False)
+    with pytest.raises(Problem, match=r"discs/good/seed0 lacks tad/test, tad/train$"):
+        collect.table(_study("good"))
