@@ -19,9 +19,9 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.get("PYTHONPATH", "")])
 
 from paper import catalogue
-from patronus.config import load_study, restriction, stage_folder
+from patronus.config import check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
-from patronus.reading import MANIFEST, data_root
+from patronus.reading import MANIFEST, data_root, raw_folder
 from patronus.sources import source_hash
 from patronus.stage import fingerprint
 
@@ -31,6 +31,7 @@ configfile: Path(workflow.basedir, "config", "config.yaml")
 
 try:
     STUDY = load_study(**config)
+    check_references(STUDY)
     FIGURES = catalogue.wanted(STUDY)
 except Problem as error:
     sys.exit(f"error: {error}")
@@ -61,7 +62,14 @@ def manifest(dataset):
     """Of a generated stand-in; official data are no file of ours."""
     spec = STUDY.datasets[dataset]
     generated = STUDY.generated and spec.world
-    return str(data_root(SCALE, True) / spec.folder / MANIFEST) if generated else []
+    folder = raw_folder(dataset, spec, data_root(SCALE, True), True)
+    return str(folder / MANIFEST) if generated else []
+
+
+def reference(wildcards):
+    """The classifier that answers for a data set: its own, or that of the set without the tie."""
+    cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
+    return stage_folder("references", SCALE, cell.reference) / DONE
 
 
 wildcard_constraints:
@@ -161,12 +169,44 @@ rule sample:
 rule explain:
     input: made("data"), made("checkpoints"), made("codes")
     output: made("explanations")
-    params: key=key("explanations", "patronus.explain.what")
+    params: key=key("explanations", "patronus.explain.__main__")
     log: log("explanations")
     benchmark: log("explanations", "tsv")
     threads: STUDY.threads
     resources: gpu=STUDY.gpus
-    shell: "python -m patronus.explain.what" + ON_CELL
+    shell: "python -m patronus.explain" + ON_CELL
+
+
+rule interventions:
+    input: made("data"), made("checkpoints"), made("codes"), reference
+    output: made("interventions")
+    params: key=key("interventions", "analysis.interventions")
+    log: log("interventions")
+    benchmark: log("interventions", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.interventions" + ON_CELL
+
+
+rule denoising:
+    input: made("data"), made("checkpoints"), made("codes")
+    output: made("denoising")
+    params: key=key("denoising", "analysis.denoising")
+    log: log("denoising")
+    benchmark: log("denoising", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.denoising" + ON_CELL
+
+
+rule costs:
+    output: made("costs")
+    params: key=key("costs", "analysis.costs")
+    log: log("costs")
+    benchmark: log("costs", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.costs" + ON_CELL
 
 
 rule measure:
@@ -181,7 +221,7 @@ rule measure:
 
 
 rule collect:
-    input: [cell.folder("measures") / DONE for cell in STUDY.cells.values()]
+    input: [cell.folder("measures") / DONE for cell in STUDY.benchmark.values()]
     output: f"results/{SCALE}/measures/table.csv", f"results/{SCALE}/measures/metrics.json"
     params: only=ONLY, key=source_hash("analysis.collect")
     log: f"logs/{SCALE}/collect.log"

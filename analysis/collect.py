@@ -21,9 +21,9 @@ NUMBERS = ("value", "low", "high")
 
 
 def table(study: Study) -> pd.DataFrame:
-    """Every row of every cell of `study`. Raises Problem that names all that is missing."""
+    """Every row of every cell that `study` compares. Raises Problem that names all that is missing."""
     parts, holes = [], []
-    for cell in study.cells.values():
+    for cell in study.benchmark.values():
         folder = cell.folder("measures")
         if not (folder / "record.json").is_file():  # written last: without it nothing is whole
             holes.append(f"{_name(cell)} (no {folder}/record.json)")
@@ -90,7 +90,7 @@ def main() -> None:
     found = table(study)
     save_json(path.with_name("metrics.json"), metrics(found))
     save_text(path, found.to_csv(index=False))
-    print(f"{len(study.cells)} cells: done, in {path}")
+    print(f"{len(study.benchmark)} cells: done, in {path}")
 
 
 if __name__ == "__main__":

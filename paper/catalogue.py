@@ -72,11 +72,18 @@ def declared(path: Path) -> dict[str, dict]:
 def _files(name: str, need: dict, study: Study) -> list[Path]:
     have = {"dataset": list(study.datasets), "method": study.methods, "seed": study.seeds}
     axes = [axis for axis in have if axis in need]
-    picked = [_pick(name, axis, need[axis], have[axis]) for axis in axes]
+    picked = [_pick(name, axis, need[axis], _have(axis, need, have, study)) for axis in axes]
     stage = need["stage"]
     folders = [stage_folder(stage, study.scale, *choice) for choice in itertools.product(*picked)] \
         if axes else [Path("results", study.scale, stage)]
     return [folder / file for folder in folders for file in need["files"]]
+
+
+def _have(axis: str, need: dict, have: dict[str, list], study: Study) -> list:
+    """What the study has on an axis. A set of the shortcut diagnosis must be asked for by name."""
+    if axis == "dataset":
+        return [d for d in have[axis] if not study.datasets[d].shortcut or d in need[axis]]
+    return have[axis]
 
 
 def _pick(name: str, axis: str, asked: str | list, have: list) -> list:

@@ -23,6 +23,7 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Plant = tuple[str, str, Annotated[float, Field(ge=0, le=1)]]  # attribute, attribute, strength
 Shape = tuple[Literal[1, 3], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 SAFE_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "None": None,
               "Literal": Literal, "dict": dict}
@@ -78,6 +79,26 @@ class Explain(Strict):
     images: Positive = 20  # random test images of each
     steps: Positive = 100  # of DDIM and of its inversion
     batch_size: Positive = 64
+    curves: Positive = 12  # prototypes followed through time
+    sweeps: Positive = 6  # prototypes swept from 0 to 3
+    pairs: Positive = 4  # interpolations
+
+
+class Intervene(Strict):
+    """Code dimensions set in test images, answered by a classifier (measures.md B1 to B3, B8)."""
+
+    dims: Positive = 100  # at most so many, those of largest spread first
+    images: Positive = 100  # random test images
+    steps: Positive = 50  # of DDIM and of its inversion
+    batch_size: Positive = 128
+
+
+class Denoising(Strict):
+    """Held-out denoising error with and without the code (measures.md B10)."""
+
+    images: Positive = 1000
+    times: Positive = 50  # evenly over 1..T-1
+    batch_size: Positive = 256
 
 
 class Classifier(Strict):
@@ -87,6 +108,22 @@ class Classifier(Strict):
     epochs: Rate = 20
     batch_size: Positive = 128
     lr: Rate = 1e-3
+
+
+class Shortcut(Strict):
+    """A set whose training images tie attributes together, and who can tell."""
+
+    reference: str  # the data set without the tie: its classifier answers
+    pairs: list[tuple[str, str]]  # raising what shows the first must not change the second
+
+
+class Keep(Strict):
+    """Which training images stay: those that carry one of the combinations of labels."""
+
+    any_of: list[dict[str, Literal[0, 1]]]
+    # on the whole official set: how many images it has, and how many carry each combination
+    images: Positive | None = None
+    counts: list[Positive] = []
 
 
 class Dataset(Strict):
@@ -100,6 +137,10 @@ class Dataset(Strict):
     labels: Literal["classes", "attributes"]  # one column of classes, or many columns
     world: str | None = None  # patronus/worlds/<world>.py stands in at generated scales
     study: bool = True  # in the study by default; False: only when named
+    methods: list[str] | None = None  # that meet it by default; None: all
+    keep: Keep | None = None  # None: all training images
+    plant: Plant | None = None  # into the stand-in's training images
+    shortcut: Shortcut | None = None  # such a set serves the diagnosis and enters no table
     options: dict = {}  # of the reader
     train: dict = {}
     model: dict[str, dict] = {}  # by method module
@@ -111,6 +152,7 @@ class MethodFile(Strict):
     title: str
     module: str
     recipe: str = "published"
+    study: bool = True  # in the study by default; False: only when named
     train: dict = {}
     options: dict = {}  # keyword arguments of the module's Model
 
@@ -130,6 +172,8 @@ class MethodOverrides(Strict):
     prior: dict = {}
     sample: dict = {}
     explain: dict = {}
+    intervene: dict = {}
+    denoising: dict = {}
     model: dict[str, dict] = {}
 
 
@@ -146,7 +190,7 @@ class Generated(Strict):
     train: Positive
     test: Positive
     seed: Count = 0
-    plant: dict[str, tuple[str, str, Annotated[float, Field(ge=0, le=1)]]] = {}
+    plant: dict[str, Plant] = {}  # by data set; else what the data set says itself
 
 
 class Scale(Strict):
@@ -155,7 +199,7 @@ class Scale(Strict):
     about: str  # one line, shown by the tools
     generated: Generated | None = None  # None: official data
     datasets: list[str] | None = None  # None: every set that says `study: true`
-    methods: list[str] | None = None  # None: every method found
+    methods: list[str] | None = None  # None: every method that does not say `study: false`
     seeds: list[Count] = [0]
     figures: list[str] | None = None  # None: every figure and table found
     threads: Positive = 1
@@ -187,8 +231,12 @@ class Cell(Strict):
     prior: Prior
     sample: Sample
     explain: Explain
+    intervene: Intervene
+    denoising: Denoising
     classifier: Classifier
     model: dict
+    reference: str  # the data set whose classifier answers
+    shortcut: list[tuple[str, str]]  # pairs tied together in training; none in a benchmark set
 
     def folder(self, stage: str) -> Path:
         """results/<scale>/<stage>/<dataset>[/<method>/seed<k>]."""
@@ -206,6 +254,11 @@ class Study(Strict):
     threads: int
     gpus: int
     cells: dict[tuple[str, str, int], Cell]
+
+    @property
+    def benchmark(self) -> dict[tuple[str, str, int], Cell]:
+        """The cells that tables compare: not those of the shortcut diagnosis."""
+        return {key: cell for key, cell in self.cells.items() if not cell.shortcut}
 
     @property
     def methods(self) -> list[str]:
@@ -274,12 +327,15 @@ def load_study(scale: str | None = None, **only: object) -> Study:
     if not wanted["datasets"]:
         datasets = {name: d for name, d in datasets.items() if d is None or d.study}
     methods = {name: _load_method(name, errors) for name in wanted["methods"] or method_names()}
+    if not wanted["methods"]:
+        methods = {name: m for name, m in methods.items() if m is None or m.study}
     recipes = {name: _load("recipes", name, Recipe, errors)
                for name in {method.recipe for method in methods.values() if method}}
     cells = {}
     for (d, dataset), (m, method), seed in itertools.product(
             datasets.items(), methods.items(), wanted["seeds"]):
-        if dataset and method and recipes[method.recipe]:
+        named = only.get("methods") is not None or not dataset or dataset.methods is None
+        if dataset and method and recipes[method.recipe] and (named or m in dataset.methods):
             layers = _layers(scale, spec, d, dataset, m, method, recipes[method.recipe])
             cells[d, m, int(seed)] = _cell(scale, spec, d, dataset, m, method, seed, layers,
                                            errors)
@@ -289,6 +345,14 @@ def load_study(scale: str | None = None, **only: object) -> Study:
     shaped = {d: _shaped(dataset, _pick(spec, d)) for d, dataset in datasets.items()}
     return Study(scale=scale, about=spec.about, generated=spec.generated, datasets=shaped,
                  figures=spec.figures, threads=spec.threads, gpus=spec.gpus, cells=cells)
+
+
+def check_references(study: Study) -> None:
+    """Raises Problem if a data set's classifier would come from one that the study lacks."""
+    for cell in study.cells.values():
+        if cell.reference not in study.datasets:
+            raise Problem(f"{cell.dataset}: its answers come from the classifier of "
+                          f"{cell.reference}; name that data set too")
 
 
 @cache
@@ -324,8 +388,8 @@ def restriction(only: dict) -> str:
 
 
 def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | None:
-    merged: dict = {key: {} for key in ("train", "prior", "sample", "explain", "classifier",
-                                        "model")}
+    merged: dict = {key: {} for key in ("train", "prior", "sample", "explain", "intervene",
+                                        "denoising", "classifier", "model")}
     origin: dict[str, str] = {}
     for source, part in layers:
         for section, values in part.items():
@@ -340,6 +404,8 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
             recipe=method.recipe, generated=_is_generated(spec, dataset),
             shape=shaped.shape, code_dim=shaped.code_dim, labels=dataset.labels,
             threads=spec.threads, gpus=spec.gpus, inception=spec.inception,
+            reference=dataset.shortcut.reference if dataset.shortcut else d,
+            shortcut=dataset.shortcut.pairs if dataset.shortcut else [],
             model=model.model_dump(), **merged)
     except ValidationError as error:
         prefix = "model." if error.title.endswith(".Model") else ""
@@ -392,6 +458,13 @@ def _check_names(scale, spec, datasets, recipes, errors) -> None:
     errors += [f"{source}: model.{module}: there is no such module"
                for source, part in parts if part for module in part.model
                if file_of(module) is None]
+    errors += [f"datasets/{name}.yaml: {key}: unknown {value!r}; known are {', '.join(known)}"
+               for name, part in datasets.items() if part
+               for key, values, known in (
+                   ("shortcut.reference", [part.shortcut.reference] if part.shortcut else [],
+                    names("datasets")),
+                   ("methods", part.methods or [], method_names()))
+               for value in values if value not in known]
     errors += [f"datasets/{name}.yaml: {key}: there is no patronus/{folder}/{value}.py"
                for name, part in datasets.items() if part
                for key, folder, value in (("reader", "data", part.reader),

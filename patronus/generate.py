@@ -26,7 +26,7 @@ from patronus.config import Dataset, Generated, load_study
 from patronus.errors import Problem, guarded
 from patronus.files import save_json, save_text, sha256
 from patronus.prepare import reader
-from patronus.reading import IMAGE_SUFFIXES, MANIFEST, Picture, data_root
+from patronus.reading import IMAGE_SUFFIXES, MANIFEST, Picture, data_root, raw_folder
 from patronus.seeds import seed_for
 from patronus.sources import source_hash
 
@@ -44,7 +44,7 @@ def generate(scale: str, name: str, root: Path | None, threads: int = 1) -> Path
     if size is None or dataset.world is None:
         raise Problem(f"scales/{scale}.yaml: generates no stand-in for {name}; it needs "
                       f"`generated:` there and `world:` in datasets/{name}.yaml")
-    folder = (root or data_root(scale, True)) / dataset.folder
+    folder = raw_folder(name, dataset, root or data_root(scale, True), True)
     refuse_foreign(folder)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -72,12 +72,13 @@ def write(folder: Path, scale: str, name: str, dataset: Dataset, size: Generated
     world = importlib.import_module(f"patronus.worlds.{dataset.world}")
     save_text(folder / NOTICE, TEXT.format(title=dataset.title))
     layout = reader(dataset.reader)
-    layout.write(folder, pictures(world, layout.WORLD, name, size, threads))
+    plant = size.plant.get(name, dataset.plant)
+    layout.write(folder, pictures(world, layout.WORLD, name, size, plant, threads))
     files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != NOTICE
              and f.suffix not in IMAGE_SUFFIXES]
     save_json(folder / MANIFEST, {
         "dataset": name, "scale": scale, "world": dataset.world, "seed": size.seed,
-        "counts": {"train": size.train, "test": size.test}, "plant": size.plant.get(name),
+        "counts": {"train": size.train, "test": size.test}, "plant": plant,
         "sources": source_hash("patronus.generate", f"patronus.worlds.{dataset.world}",
                                f"patronus.data.{dataset.reader}"),
         "parts": list(parts_of(world)), "negated": list(getattr(world, "NEGATED", ())),
@@ -90,15 +91,14 @@ def parts_of(world: ModuleType) -> tuple[str, ...]:
 
 
 def pictures(world: ModuleType, options: dict, name: str, size: Generated,
-             threads: int) -> Iterator[Picture]:
+             plant: tuple | None, threads: int) -> Iterator[Picture]:
     """Training images, then test images; each depends on its split, seed and index only."""
     bar = tqdm(total=size.train + size.test, desc=f"drawing {name}", unit=" images",
                mininterval=0.5 if sys.stderr.isatty() else 20)
     with bar, ProcessPoolExecutor(threads) as pool:
-        for split, count, plant in (("train", size.train, size.plant.get(name)),
-                                    ("test", size.test, None)):
+        for split, count, tie in (("train", size.train, plant), ("test", size.test, None)):
             seed = seed_for("world", name, split, size.seed)
-            rows = labels_of(world, count, seed, plant, options).to_dict("records")
+            rows = labels_of(world, count, seed, tie, options).to_dict("records")
             for start in range(0, count, BLOCK):
                 some = range(start, min(start + BLOCK, count))
                 for picture in pool.map(partial(draw, world.__name__, split, seed),
@@ -119,7 +119,7 @@ def labels_of(world: ModuleType, count: int, seed: int, plant: tuple | None,
     try:
         return world.sample_labels(count, seed, plant=plant, **options)
     except ValueError as error:
-        raise Problem(f"the scale's `generated.plant`: {error}") from None
+        raise Problem(f"`plant` of the scale or of the data set: {error}") from None
 
 
 def main() -> None:

@@ -26,11 +26,18 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from patronus.config import Dataset
+from patronus.config import Dataset, Keep
 from patronus.errors import Problem
 from patronus.files import load_json, locked, move, save_json, save_text
 from patronus.prepared import SPLITS
-from patronus.reading import MANIFEST, Source, checked_options, data_root, load_parts
+from patronus.reading import (
+    MANIFEST,
+    Source,
+    checked_options,
+    data_root,
+    load_parts,
+    raw_folder,
+)
 from patronus.sources import ROOT, source_hash
 from patronus.stage import Job, run
 
@@ -39,9 +46,12 @@ CHUNK_BYTES = 2**25  # of prepared pixels: work lost by a kill, and the memory n
 
 def prepare(job: Job) -> dict:
     """Decode, resize and store a data set; every later stage reads the result by slicing."""
-    folder = (job.root or data_root(job.cell.scale, job.cell.generated)) / job.dataset.folder
+    root = job.root or data_root(job.cell.scale, job.cell.generated)
+    folder = raw_folder(job.cell.dataset, job.dataset, root, job.cell.generated)
     check_origin(folder, job.cell.generated, job.cell.scale, job.cell.dataset)
     source = ordered(read(job.dataset, folder, job.cell.dataset))
+    if job.dataset.keep:
+        source = filtered(source, job.dataset.keep, folder)
     counts = {split: int(n) for split in SPLITS if (n := (source.table["split"] == split).sum())}
     with locked(job.work):
         arrays = plan(source, counts, folder, job)
@@ -107,6 +117,36 @@ def ordered(source: Source) -> Source:
     order = source.table["split"].map(SPLITS.index).argsort(kind="stable").to_numpy()
     table = source.table.iloc[order].reset_index(drop=True)
     return Source(table, source.labels, lambda i: source.load(order[i]), source.inputs)
+
+
+def filtered(source: Source, keep: Keep, folder: Path) -> Source:
+    """The source with only those training and validation images that `keep` describes.
+
+    Test images all stay: a tie between attributes is looked for in images that do not have it.
+    Raises Problem if a label is unknown, nothing is left, or the official set gives other counts.
+    """
+    masks = [_carries(source, combination, folder) for combination in keep.any_of]
+    counts = [int(mask.sum()) for mask in masks]
+    if keep.counts and len(source.table) == keep.images and counts != keep.counts:
+        raise Problem(f"{folder}: the combinations of `keep` are carried by {counts} of the "
+                      f"{keep.images} images, not by {keep.counts}; fetch the label file again")
+    test = (source.table["split"] == "test").to_numpy()
+    chosen = np.flatnonzero(np.logical_or.reduce(masks) | test)
+    table = source.table.iloc[chosen].reset_index(drop=True)
+    if not (table["split"] == "train").any():
+        raise Problem(f"{folder}: no training image carries a combination of labels that `keep` "
+                      "lists; mend it in the data set's file")
+    return Source(table, source.labels, lambda i: source.load(chosen[i]), source.inputs)
+
+
+def _carries(source: Source, combination: dict[str, int], folder: Path) -> np.ndarray:
+    """Which images have all these labels; an unknown label is no match."""
+    lacking = [name for name in combination if name not in source.labels]
+    if lacking:
+        raise Problem(f"{folder}: `keep` asks for the label {lacking[0]!r}; known are "
+                      f"{', '.join(source.labels)}")
+    return np.logical_and.reduce([source.table[name].to_numpy() == value
+                                  for name, value in combination.items()])
 
 
 @dataclass(frozen=True)

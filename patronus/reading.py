@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from patronus.config import Strict
+from patronus.config import Dataset, Strict
 from patronus.errors import Problem
 from patronus.files import load_json, sha256
 
@@ -90,6 +90,15 @@ def data_root(scale: str, generated: bool) -> Path:
     if generated:
         return Path("raw", "generated", scale)
     return Path(os.environ.get("PATRONUS_DATA", "raw/official"))
+
+
+def raw_folder(name: str, dataset: Dataset, root: Path, generated: bool) -> Path:
+    """The folder of a set's raw data.
+
+    Sets that differ only in which images they keep share the official files; their stand-ins are
+    drawn apart, since ties between attributes are drawn into them.
+    """
+    return root / (name if generated and dataset.shortcut else dataset.folder)
 
 
 def checked_options(options: type[Strict], values: dict, name: str) -> Strict:

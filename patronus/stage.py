@@ -39,6 +39,11 @@ class Job:
         return stage_folder(stage, cell.scale, cell.dataset, cell.method, cell.seed)
 
     @property
+    def references(self) -> Path:
+        """Where the classifier lies that answers for this data set."""
+        return stage_folder("references", self.cell.scale, self.cell.reference)
+
+    @property
     def work(self) -> Path:
         """Resumable state that no rule declares, so Snakemake never deletes it."""
         return Path("work", *self.out.parts[1:])
@@ -67,6 +72,9 @@ SETTINGS = {
     "priors": ("prior",),
     "samples": ("sample",),
     "explanations": ("explain", "title", "recipe"),
+    "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
+    "denoising": ("denoising", "title", "recipe"),
+    "costs": ("module", "code_dim", "model", "title"),
     "measures": ("labels", "inception"),
 }
 
@@ -77,9 +85,11 @@ def settings(stage: str, cell: Cell, study: Study) -> dict:
     found.get("train", {}).pop("save_seconds", None)  # changes no result
     dataset = study.datasets[cell.dataset].model_dump(mode="json")
     if stage == "raw":
-        found |= {"world": dataset["world"], "size": study.generated.model_dump(mode="json")}
+        found |= {"world": dataset["world"], "plant": dataset["plant"],
+                  "size": study.generated.model_dump(mode="json")}
     if stage == "data":
-        found |= {key: dataset[key] for key in ("reader", "options", "folder", "title", "labels")}
+        found |= {key: dataset[key] for key in ("reader", "options", "folder", "title", "labels",
+                                                "keep")}
     return found
 
 
