@@ -69,7 +69,7 @@ def manifest(dataset):
 def reference(wildcards):
     """The classifier that answers for a data set: its own, or that of the set without the tie."""
     cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
-    return stage_folder("references", SCALE, cell.reference) / DONE
+    return stage_folder("references", SCALE, cell.reference or cell.dataset) / DONE
 
 
 wildcard_constraints:

@@ -21,7 +21,7 @@ NUMBERS = ("value", "low", "high")
 
 
 def table(study: Study) -> pd.DataFrame:
-    """Every row of every cell that `study` compares. Raises Problem that names all that is missing."""
+    """Every row of every cell compared. Raises Problem that names all that is missing."""
     parts, holes = [], []
     for cell in study.benchmark.values():
         folder = cell.folder("measures")

@@ -231,12 +231,12 @@ class Cell(Strict):
     prior: Prior
     sample: Sample
     explain: Explain
-    intervene: Intervene
-    denoising: Denoising
     classifier: Classifier
     model: dict
-    reference: str  # the data set whose classifier answers
-    shortcut: list[tuple[str, str]]  # pairs tied together in training; none in a benchmark set
+    intervene: Intervene = Intervene()
+    denoising: Denoising = Denoising()
+    reference: str | None = None  # the data set whose classifier answers; None: its own
+    shortcut: list[tuple[str, str]] = []  # pairs tied together in training; none in a benchmark set
 
     def folder(self, stage: str) -> Path:
         """results/<scale>/<stage>/<dataset>[/<method>/seed<k>]."""
@@ -350,7 +350,7 @@ def load_study(scale: str | None = None, **only: object) -> Study:
 def check_references(study: Study) -> None:
     """Raises Problem if a data set's classifier would come from one that the study lacks."""
     for cell in study.cells.values():
-        if cell.reference not in study.datasets:
+        if cell.reference and cell.reference not in study.datasets:
             raise Problem(f"{cell.dataset}: its answers come from the classifier of "
                           f"{cell.reference}; name that data set too")
 
@@ -404,7 +404,7 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
             recipe=method.recipe, generated=_is_generated(spec, dataset),
             shape=shaped.shape, code_dim=shaped.code_dim, labels=dataset.labels,
             threads=spec.threads, gpus=spec.gpus, inception=spec.inception,
-            reference=dataset.shortcut.reference if dataset.shortcut else d,
+            reference=dataset.shortcut.reference if dataset.shortcut else None,
             shortcut=dataset.shortcut.pairs if dataset.shortcut else [],
             model=model.model_dump(), **merged)
     except ValidationError as error:

@@ -41,7 +41,7 @@ class Job:
     @property
     def references(self) -> Path:
         """Where the classifier lies that answers for this data set."""
-        return stage_folder("references", self.cell.scale, self.cell.reference)
+        return stage_folder("references", self.cell.scale, self.cell.reference or self.cell.dataset)
 
     @property
     def work(self) -> Path:

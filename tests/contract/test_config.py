@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from patronus import config, stage
-from patronus.config import Cell, load_study
+from patronus.config import Cell, check_references, load_study
 from patronus.errors import Problem
 from patronus.sources import ROOT
 
@@ -19,7 +19,9 @@ SCALES = config.names("scales")
 STAGES = {"raw": "patronus.generate", "data": "patronus.prepare",
           "references": "analysis.references", "checkpoints": "patronus.train",
           "codes": "patronus.encode", "priors": "patronus.prior", "samples": "patronus.sample",
-          "explanations": "patronus.explain.what", "measures": "analysis.measure"}
+          "explanations": "patronus.explain.__main__",
+          "interventions": "analysis.interventions", "denoising": "analysis.denoising",
+          "costs": "analysis.costs", "measures": "analysis.measure"}
 
 
 @pytest.fixture
@@ -101,7 +103,8 @@ def test_the_published_patronus_has_no_modern_option():
 
 def test_the_paper_scale_has_the_five_sets_and_three_seeds():
     study = load_study("paper")
-    assert set(study.datasets) == set(PAPER)
+    assert {cell.dataset for cell in study.benchmark.values()} == set(PAPER)
+    assert study.datasets.keys() - PAPER.keys() == {"celeba_hair", "chexpert_devices"}
     assert study.seeds == [0, 1, 2]
     assert study.generated is None
 
@@ -276,6 +279,37 @@ def test_a_set_outside_the_study_comes_only_when_named():
     assert list(load_study("smoke", datasets=["faces64"]).datasets) == ["faces64"]
 
 
+def test_a_set_of_the_diagnosis_meets_its_own_methods_and_enters_no_table():
+    study = load_study("smoke")
+    hair = {key: cell for key, cell in study.cells.items() if key[0] == "celeba_hair"}
+    assert {method for _, method, _ in hair} == {"patronus", "patronus_modern"}
+    assert not hair.keys() & study.benchmark.keys()
+    assert {cell.reference for cell in hair.values()} == {"celeba"}
+    named = load_study("smoke", datasets=["celeba", "celeba_hair"], methods=["ddpm"])
+    assert ("celeba_hair", "ddpm", 0) in named.cells  # what is named is made
+
+
+def test_a_diagnosis_without_its_reference_is_one_line():
+    with pytest.raises(Problem, match="celeba_hair: its answers come .* celeba; name that"):
+        check_references(load_study("smoke", datasets=["celeba_hair"]))
+    check_references(load_study("smoke"))
+
+
+def test_a_method_outside_the_study_comes_only_when_named():
+    assert "ddpm_modern" not in load_study("smoke").methods
+    assert load_study("smoke", methods=["ddpm_modern"]).methods == ["ddpm_modern"]
+    assert "untrained_modern" in load_study("showcase").methods
+
+
+@pytest.mark.parametrize(("change", "key"), [
+    ({"shortcut": {"reference": "celebb", "pairs": []}}, "shortcut.reference"),
+    ({"methods": ["patronos"]}, "methods")])
+def test_an_unknown_name_in_a_data_set_is_told(folder, change, key):
+    edit(folder / "datasets" / "celeba.yaml", change)
+    assert told(complaints(), "datasets/celeba.yaml", key, "unknown", "patronus" if key == "methods"
+                else "celeba")
+
+
 # what a changed setting touches
 
 
@@ -290,6 +324,8 @@ TOUCHED = [  # (file, change, stages, data sets, methods)
     ("scales/tiny.yaml", {"every": {"prior": {"epochs": 3}}}, {"priors"}, None, None),
     ("scales/tiny.yaml", {"every": {"sample": {"steps": 4}}}, {"samples"}, None, None),
     ("scales/tiny.yaml", {"every": {"explain": {"steps": 4}}}, {"explanations"}, None, None),
+    ("scales/tiny.yaml", {"every": {"intervene": {"steps": 4}}}, {"interventions"}, None, None),
+    ("scales/tiny.yaml", {"every": {"denoising": {"times": 4}}}, {"denoising"}, None, None),
     ("scales/tiny.yaml", {"every": {"classifier": {"width": 9}}}, {"references"}, None, None),
     ("scales/tiny.yaml", {"inception": True}, {"references", "measures"}, None, None),
     ("scales/tiny.yaml", {"generated": {"train": 65}}, {"raw"}, None, None),
@@ -297,13 +333,16 @@ TOUCHED = [  # (file, change, stages, data sets, methods)
     ("scales/tiny.yaml", {"about": "other"}, set(), None, None),
     ("scales/tiny.yaml", {"by_method": {"ddpm": {"train": {"lr": 0.5}}}}, {"checkpoints"}, None,
      {"ddpm"}),
-    ("methods/patronus.yaml", {"options": {"distinct_weight": 0.5}}, {"checkpoints"}, None,
+    ("methods/patronus.yaml", {"options": {"distinct_weight": 0.5}}, {"checkpoints", "costs"},
+     None,
      {"patronus"}),
     ("datasets/celeba.yaml", {"train": {"warmup_steps": 7}}, {"checkpoints"}, {"celeba"}, None),
     ("datasets/celeba.yaml", {"options": {"x": 1}}, {"data"}, {"celeba"}, None),
     ("datasets/celeba.yaml", {"world": "garments"}, {"raw"}, {"celeba"}, None),
-    ("scales/tiny.yaml", {"by_dataset": {"celeba": {"code_dim": 9}}}, {"checkpoints"}, {"celeba"},
-     None),
+    ("datasets/celeba.yaml", {"plant": ["Male", "Smiling", 1.0]}, {"raw"}, {"celeba"}, None),
+    ("datasets/celeba.yaml", {"keep": {"any_of": [{"Male": 1}]}}, {"data"}, {"celeba"}, None),
+    ("scales/tiny.yaml", {"by_dataset": {"celeba": {"code_dim": 9}}}, {"checkpoints", "costs"},
+     {"celeba"}, None),
     ("scales/tiny.yaml", {"by_dataset": {"celeba": {"shape": [3, 40, 40]}}}, set(STAGES),
      {"celeba"}, None),
 ]
@@ -327,4 +366,4 @@ def test_a_fingerprint_tells_methods_and_seeds_apart_where_it_must():
               for m in ("patronus", "ddpm") for seed in ("0", 1)]
     assert len(set(prints)) == 4
     shared = [stage.fingerprint("data", "patronus.prepare", study, d) for d in study.datasets]
-    assert len(set(shared)) == 2
+    assert len(set(shared)) == len(study.datasets)

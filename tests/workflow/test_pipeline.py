@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ FOLDERS = ("patronus", "baselines", "analysis", "paper", "config", "profiles")
 STUDY = load_study("tiny")
 CELL_STAGES = {"train": "checkpoints", "encode": "codes", "prior": "priors", "sample": "samples",
                "measure": "measures"}  # rule to stage: those that every cell goes through
+FIGURE_STAGES = {"explain": "explanations", "interventions": "interventions",
+                 "denoising": "denoising", "costs": "costs"}  # run for cells that figures read
 CELL = STUDY.cell("celeba", "patronus", 0)
 MACHINE = re.compile(rb"/(?:home|root|tmp|Users)/\w|" + "|".join(
     re.escape(str(path)) for path in (ROOT, sys.prefix, tempfile.gettempdir())).encode())
@@ -118,28 +121,32 @@ def figures(study: Study) -> dict[str, int]:
     return dict.fromkeys(catalogue.wanted(study), 1)
 
 
-def explained(study: Study) -> set[Path]:
-    """Folders of the explanations that some figure reads."""
+def asked(study: Study) -> set[Path]:
+    """Folders of the stages that run for those cells only that some figure reads."""
     needs = [path for name in catalogue.wanted(study) for path in catalogue.needs(name, study)]
-    return {path.parent for path in needs if "explanations" in path.parts}
+    return {path.parent for path in needs if path.parts[2] in FIGURE_STAGES.values()}
 
 
 def folders(study: Study) -> list[Path]:
     """Every folder that a made study must have."""
     per_set = [stage_folder(s, study.scale, d) for s in ("data", "references")
-               for d in study.datasets]
-    per_cell = [c.folder(stage) for stage in CELL_STAGES.values() for c in study.cells.values()]
+               for d, dataset in study.datasets.items() if not (dataset.shortcut and s != "data")]
+    per_cell = [c.folder(stage) for stage in CELL_STAGES.values() for c in study.benchmark.values()]
     papers = [Path("results", study.scale, "paper", name) for name in figures(study)]
-    return [*per_set, *per_cell, *sorted(explained(study)), *papers]
+    return [*per_set, *per_cell, *sorted(asked(study)), *papers]
 
 
 def jobs(study: Study) -> dict[str, int]:
     """What a run from nothing consists of."""
-    per_set = dict.fromkeys(("prepare", "references"), len(study.datasets))
-    per_cell = dict.fromkeys(CELL_STAGES, len(study.cells))
+    compared = [d for d, dataset in study.datasets.items() if not dataset.shortcut]
+    per_set = {"prepare": len(study.datasets), "references": len(compared)}
+    per_cell = dict.fromkeys(CELL_STAGES, len(study.benchmark))
+    tied = len(study.cells) - len(study.benchmark)
+    per_cell |= {rule: per_cell[rule] + tied for rule in ("train", "encode")}
     drawn = [name for name, dataset in study.datasets.items() if study.generated and dataset.world]
-    explain = {"explain": len(explained(study))} if explained(study) else {}
-    return per_set | per_cell | explain | dict.fromkeys((f"generate_{d}" for d in drawn), 1) \
+    more = Counter(rule for rule, stage in FIGURE_STAGES.items() for path in asked(study)
+                   if path.parts[2] == stage)
+    return per_set | per_cell | more | dict.fromkeys((f"generate_{d}" for d in drawn), 1) \
         | {"collect": 1} | figures(study)
 
 

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -18,15 +20,17 @@ from patronus.config import (
     Dataset,
     Explain,
     Generated,
+    Keep,
     Prior,
     Sample,
     Scale,
     Train,
     config_folder,
+    load_study,
 )
 from patronus.errors import NotApplicable, Problem
 from patronus.prepared import Prepared
-from patronus.reading import save_image
+from patronus.reading import BINARY, Source, raw_folder, save_image
 from patronus.sources import ROOT
 from patronus.stage import Job
 
@@ -457,9 +461,74 @@ def test_planted_correlation_is_in_training_only(tmp_path, monkeypatch):
     assert manifest["plant"] == list(pair)
 
 
+def test_a_set_with_a_shortcut_is_drawn_apart_and_carries_its_own_plant(tmp_path, monkeypatch):
+    small_study(monkeypatch, train=25, test=25)
+    hair = load_study("smoke").datasets["celeba_hair"]
+    generate.load_study("tiny").datasets["celeba_hair"] = hair
+    folder = generate.generate("tiny", "celeba_hair", tmp_path)
+    assert folder == tmp_path / "celeba_hair"
+    assert raw_folder("celeba_hair", hair, tmp_path, False) == tmp_path / "celeba"
+    one = job(tmp_path, reader="celeba", shape=(3, 16, 16), generated=True, folder="celeba")
+    one = replace(one, dataset=hair, cell=one.cell.model_copy(update={"dataset": "celeba_hair"}))
+    done = prepared(one)
+    train, test = done.labels("train"), done.labels("test")
+    assert len(train) == 25  # the plant ties every training image as `keep` wants them
+    assert (train["Smiling"] == 1 - train["Black_Hair"]).all()
+    assert len(test) == 25 and (test["Smiling"] == test["Black_Hair"]).any()
+
+
+# Which training images stay
+
+
+def labelled(**columns) -> Source:
+    table = pd.DataFrame({"id": [f"{i}" for i in range(8)], "split": ["train"] * 5 + ["test"] * 3}
+                         | columns)
+    return Source(table, dict.fromkeys(columns, BINARY), lambda i: i, {})
+
+
+def test_keep_filters_training_images_and_leaves_all_test_images():
+    nan = np.nan
+    source = labelled(hat=[1, 1, 0, 0, 1, 1, 0, 1], tie=[1, 0, 0, 1, nan, 0, 0, 1])
+    keep = Keep(any_of=[{"hat": 1, "tie": 1}, {"hat": 0, "tie": 0}])
+    found = prepare.filtered(source, keep, Path("set"))
+    assert found.table["id"].tolist() == ["0", "2", "5", "6", "7"]
+    assert [found.load(i) for i in range(5)] == [0, 2, 5, 6, 7]
+
+
+@pytest.mark.parametrize(("images", "counts", "refused"), [
+    (8, [2, 2], False), (8, [2, 3], True), (9, [1, 1], False)])
+def test_official_counts_are_asserted_on_the_whole_official_set_only(images, counts, refused):
+    source = labelled(hat=[1, 1, 0, 0, 1, 1, 0, 1], tie=[1, 0, 0, 1, 0, 0, 0, 1])
+    keep = Keep(any_of=[{"hat": 1, "tie": 1}, {"hat": 0, "tie": 0}], images=images, counts=counts)
+    if refused:
+        with pytest.raises(Problem, match=r"set: .*\[2, 2\] of the 8 images, not by \[2, 3\]"):
+            prepare.filtered(source, keep, Path("set"))
+    else:
+        prepare.filtered(source, keep, Path("set"))
+
+
+def test_keep_that_fits_nothing_or_nobody_knows_is_one_line():
+    source = labelled(hat=[0] * 8)
+    with pytest.raises(Problem, match="no training image"):
+        prepare.filtered(source, Keep(any_of=[{"hat": 1}]), Path("set"))
+    with pytest.raises(Problem, match="label 'scarf'; known are hat"):
+        prepare.filtered(source, Keep(any_of=[{"scarf": 1}]), Path("set"))
+
+
+def test_the_rule_for_tied_hair_and_smile_is_the_papers():
+    """Counts of patronus.md section 4; on all eight combinations of one hair colour and smile."""
+    keep = load_study("paper").datasets["celeba_hair"].keep
+    assert (keep.images, keep.counts, sum(keep.counts)) == (202_599, [16_916, 19_618, 24_680],
+                                                            61_214)
+    source = labelled(Black_Hair=[1, 1, 0, 0, 0, 0, 1, 0], Blond_Hair=[0, 0, 1, 1, 0, 0, 1, 0],
+                      Brown_Hair=[0, 0, 0, 0, 1, 0, 0, 1], Smiling=[0, 1, 1, 0, 1, 1, 1, 0])
+    found = prepare.filtered(source, keep, Path("set")).table
+    assert found["id"][found["split"] == "train"].tolist() == ["0", "2", "4"]
+
+
 def test_impossible_plant_is_one_line(tmp_path, monkeypatch):
     small_study(monkeypatch, train=2, test=2, plant={"celeba": ("Wearing_Hat", "nosuch", 1.0)})
-    with pytest.raises(Problem, match=r"generated\.plant"):
+    with pytest.raises(Problem, match="`plant` of the scale"):
         generate.generate("tiny", "celeba", tmp_path)
 
 
