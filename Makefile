@@ -60,5 +60,7 @@ $(stamp):
 	  | awk -v total="$$total" \
 	    '/^(Collecting|Ignoring|Requirement)/ && ++n % 40 == 0 { print "  " n " of " total; fflush() } \
 	     /^Installing collected/ { print "  unpacking"; fflush() }'; \
+	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps \
+	  --no-build-isolation --editable .; \
 	touch $@; \
 	echo "The environment stands: .venv"

@@ -18,6 +18,7 @@ sys.path.insert(0, str(workflow.basedir))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.get("PYTHONPATH", "")])
 
+from analysis.conditioning import counterpart
 from paper import catalogue
 from patronus.config import check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
@@ -36,6 +37,7 @@ try:
 except Problem as error:
     sys.exit(f"error: {error}")
 SCALE = STUDY.scale
+SEEDS = f"--seeds {','.join(map(str, STUDY.seeds))}"
 ONLY = restriction(config)  # what --config says of datasets, methods and seeds, for the stages
 DONE = "record.json"  # written last: a stage that has one is whole
 ON_SET = f" --scale {SCALE} --dataset {{wildcards.dataset}} --threads {{threads}} > {{log}} 2>&1"
@@ -70,6 +72,20 @@ def reference(wildcards):
     """The classifier that answers for a data set: its own, or that of the set without the tie."""
     cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
     return stage_folder("references", SCALE, cell.reference or cell.dataset) / DONE
+
+
+def fair(wildcards):
+    """What the same method does where nothing is tied together."""
+    cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
+    other = STUDY.cell(cell.reference, wildcards.method, wildcards.seed)
+    return other.folder("interventions") / DONE
+
+
+def unconditional(wildcards):
+    """The errors of the same denoiser without a code, where the study has it."""
+    cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
+    other = counterpart(cell, STUDY.cells.values())
+    return other.folder("denoising") / DONE if other else []
 
 
 wildcard_constraints:
@@ -177,7 +193,7 @@ rule explain:
     shell: "python -m patronus.explain" + ON_CELL
 
 
-rule interventions:
+rule intervene:
     input: made("data"), made("checkpoints"), made("codes"), reference
     output: made("interventions")
     params: key=key("interventions", "analysis.interventions")
@@ -188,7 +204,16 @@ rule interventions:
     shell: "python -m analysis.interventions" + ON_CELL
 
 
-rule denoising:
+rule diagnose:
+    input: made("interventions"), fair
+    output: made("shortcut")
+    params: key=key("shortcut", "analysis.shortcut")
+    log: log("shortcut")
+    benchmark: log("shortcut", "tsv")
+    shell: "python -m analysis.shortcut" + ON_CELL
+
+
+rule denoise:
     input: made("data"), made("checkpoints"), made("codes")
     output: made("denoising")
     params: key=key("denoising", "analysis.denoising")
@@ -199,7 +224,27 @@ rule denoising:
     shell: "python -m analysis.denoising" + ON_CELL
 
 
-rule costs:
+rule compare:
+    input: made("denoising"), unconditional
+    output: made("conditioning")
+    params: key=key("conditioning", "analysis.conditioning")
+    log: log("conditioning")
+    benchmark: log("conditioning", "tsv")
+    shell: "python -m analysis.conditioning" + ON_CELL
+
+
+rule match_seeds:
+    input: lambda w: [STUDY.cell(*w, seed).folder("codes") / DONE for seed in STUDY.seeds]
+    output: f"results/{SCALE}/stability/{{dataset}}/{{method}}/seed0/{DONE}"
+    params:
+        only=lambda w: " ".join([f"--dataset {w.dataset} --method {w.method}", SEEDS]),
+        key=source_hash("analysis.stability"),
+    log: f"logs/{SCALE}/stability/{{dataset}}/{{method}}.log"
+    benchmark: f"logs/{SCALE}/stability/{{dataset}}/{{method}}.tsv"
+    shell: f"python -m analysis.stability --scale {SCALE} {{params.only}} > {{log}} 2>&1"
+
+
+rule count_costs:
     output: made("costs")
     params: key=key("costs", "analysis.costs")
     log: log("costs")

@@ -30,6 +30,9 @@ class Model(Method):
     def loss(self, x0: Tensor) -> dict[str, Tensor]:
         return {"loss": self.diffusion.loss(self.denoiser, x0)}
 
+    def predict(self, x_t: Tensor, t: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.diffusion.split(self.denoiser(x_t, t).float(), x_t, t)
+
     def decode(self, x_T: Tensor, code: Tensor | None, steps: int,
                on_step: StepHook | None = None) -> Tensor:
         return self.diffusion.ddim(self.denoiser, x_T, steps, on_step)

@@ -22,6 +22,8 @@ SMALL = 5.5  # the note at a figure's bottom
 INK, FAINT = "0.15", "0.4"
 PALETTE = sns.color_palette("colorblind").as_hex()
 MARK = PALETTE[0]  # blue: boxes, and what belongs to them
+OTHER = PALETTE[3]  # vermilion: what stands beside it
+SEQUENTIAL = "viridis"  # perceptually uniform, and readable without red and green
 GENERATED = " (generated stand-in)"
 CAUTION = {"smoke": "plumbing check: too short to learn; says nothing about interpretability"}
 
@@ -83,6 +85,12 @@ def bare(ax: Axes) -> None:
         side.set_visible(False)
 
 
+def plain(ax: Axes) -> None:
+    """A plot's axes: left and bottom only, short ticks."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(length=2, width=0.6, pad=2)
+
+
 def frame(ax: Axes, colour: str = MARK) -> None:
     """Outline an image in the colour of the box it was cut from."""
     for side in ax.spines.values():
@@ -107,10 +115,20 @@ def save(fig: Figure, out: str, name: str) -> None:
     """Write <name>.pdf and <name>.png (200 dpi), the same bytes every time, and show the PNG."""
     folder = Path(out)
     _settle(fig)
+    _spare(fig, 600)
     fig.savefig(folder / f"{name}.pdf", dpi=600, metadata={"CreationDate": None})
+    _spare(fig, fig.dpi)
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})
     plt.close(fig)
     display(Image(folder / f"{name}.png", width=round(96 * fig.get_figwidth()), alt=name))
+
+
+def _spare(fig: Figure, dpi: float) -> None:
+    """Average where an image has more pixels than dots to show them: thinning would lose lines."""
+    for ax in fig.axes:
+        dots = ax.get_window_extent().width / fig.dpi * dpi
+        for image in ax.images:
+            image.set_interpolation("hanning" if dots < image.get_size()[1] else "nearest")
 
 
 def _settle(fig: Figure) -> None:

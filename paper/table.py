@@ -26,7 +26,7 @@ SPLIT = "split: of the codes (latent score, TAD, captured) or the reference imag
 TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
        "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
        "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "×": r"$\times$",
-       "‘": "`", "’": "'", "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$"}
+       "‘": "`", "’": "'", "Δ": r"$\Delta$", "µ": r"$\mu$", "<": r"$<$", ">": r"$>$"}
 
 
 @dataclass(frozen=True)
@@ -197,17 +197,21 @@ def heading(found: pd.DataFrame, title: str) -> str:
 
 
 def markdown(found: pd.DataFrame, title: str) -> str:
-    """A Markdown table whose columns also line up in a terminal."""
+    """The entries as a Markdown table."""
     headings, rows, notes = grid(found)
-    rows = _once(rows)
+    return as_markdown(heading(found, title), headings, _once(rows), notes)
+
+
+def as_markdown(caption: str, headings: list[str], rows: list[list[str]],
+                notes: list[str]) -> str:
+    """A Markdown table whose columns also line up in a terminal."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
 
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"
 
     body = [line(headings), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, rows)]
-    return "\n".join([f"**{heading(found, title)}**", "", *body, "",
-                      *(f"- {note}" for note in notes)]) + "\n"
+    return "\n".join([f"**{caption}**", "", *body, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
 def _once(rows: list[list[str]]) -> list[list[str]]:
@@ -221,13 +225,18 @@ def _once(rows: list[list[str]]) -> list[list[str]]:
 
 
 def latex(found: pd.DataFrame, title: str, name: str) -> str:
-    """The same as a LaTeX float; the document needs \\usepackage{booktabs}."""
+    """The entries as a LaTeX float."""
     headings, rows, notes = grid(found)
-    rows = _once(rows)
+    return as_latex(heading(found, title), headings, _once(rows), notes, name)
+
+
+def as_latex(caption: str, headings: list[str], rows: list[list[str]], notes: list[str],
+             name: str) -> str:
+    """The same as a LaTeX float; the document needs \\usepackage{booktabs}."""
     gaps = ["\\addlinespace\n" if i and row[0] else "" for i, row in enumerate(rows)]
     lines = [gap + " & ".join(map(tex, row)) + r" \\" for gap, row in zip(gaps, rows, strict=True)]
     return "\n".join([
-        r"\begin{table*}[t]", r"\centering", rf"\caption{{{tex(heading(found, title))}}}",
+        r"\begin{table*}[t]", r"\centering", rf"\caption{{{tex(caption)}}}",
         rf"\label{{tab:{name}}}", r"\scriptsize", r"\setlength{\tabcolsep}{3pt}",
         rf"\begin{{tabular}}{{{'l' * len(headings)}}}", r"\toprule",
         " & ".join(map(tex, headings)) + r" \\", r"\midrule", *lines, r"\bottomrule",
@@ -240,9 +249,16 @@ def tex(text: str) -> str:
 
 
 def save(found: pd.DataFrame, out: str, name: str, title: str) -> None:
-    """Write <name>.csv (raw numbers), <name>.md and <name>.tex, and show the table."""
-    folder, text = Path(out), markdown(found, title)
-    save_text(folder / f"{name}.csv", found.to_csv(index=False))
+    """Write the entries as <name>.csv, <name>.md and <name>.tex, and show the table."""
+    headings, rows, notes = grid(found)
+    write(found, heading(found, title), headings, _once(rows), notes, out, name)
+
+
+def write(raw: pd.DataFrame, caption: str, headings: list[str], rows: list[list[str]],
+          notes: list[str], out: str, name: str) -> None:
+    """Write <name>.csv (raw numbers), <name>.md and <name>.tex of rows of text, and show them."""
+    folder, text = Path(out), as_markdown(caption, headings, rows, notes)
+    save_text(folder / f"{name}.csv", raw.to_csv(index=False))
     save_text(folder / f"{name}.md", text)
-    save_text(folder / f"{name}.tex", latex(found, title, name))
+    save_text(folder / f"{name}.tex", as_latex(caption, headings, rows, notes, name))
     display(Markdown(text))

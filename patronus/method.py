@@ -49,6 +49,13 @@ class Method(nn.Module):
         """Images and their codes -> the x_T from which decode gives the images back."""
         raise self.cannot("invert")
 
+    def predict(self, x_t: Tensor, t: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(x0hat, epshat) of x_t at times t (B,) of self.diffusion, whatever the network answers.
+
+        x_t and both estimates are (B, C, H, W).
+        """
+        raise self.cannot("predict")
+
     def locate(self, x0: Tensor) -> "Located":
         """Where each code dimension fires."""
         raise self.cannot("locate")

@@ -73,6 +73,9 @@ class Model(Method):
         """The denoiser's answer (eps, or v under v-prediction) for raw activations `code`."""
         return self.denoiser(x_t, t, self.scaler(code))
 
+    def predict(self, x_t: Tensor, t: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
+        return self.diffusion.split(self.eps(x_t, t, code).float(), x_t, t)
+
     def encode(self, x0: Tensor) -> Tensor:
         return self.prototypes(x0)
 

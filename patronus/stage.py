@@ -73,7 +73,9 @@ SETTINGS = {
     "samples": ("sample",),
     "explanations": ("explain", "title", "recipe"),
     "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
+    "shortcut": ("shortcut", "reference"),
     "denoising": ("denoising", "title", "recipe"),
+    "conditioning": ("module", "recipe"),
     "costs": ("module", "code_dim", "model", "title"),
     "measures": ("labels", "inception"),
 }

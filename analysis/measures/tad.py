@@ -6,6 +6,7 @@ D_i = M_i minus the second best; captured when M_i >= 0.75 and at most 0.2 of th
 entropy is told by another attribute; TAD is the sum of D_i over captured attributes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.model_selection import KFold
 
 from analysis.spec import Known, Labels, Row, Spec, Value
 from patronus.errors import NotApplicable
+from patronus.seeds import seed_for
 
 CAPTURED_AUROC = 0.75
 LARGEST_REDUNDANCY = 0.2
@@ -102,28 +104,39 @@ def fold_mean(codes: np.ndarray, labels: Labels) -> tuple[list[Tad], tuple[str, 
 
 def tad_value(codes: np.ndarray, labels: Labels) -> Value:
     """Mean TAD over five training folds; `detail` has what each attribute adds."""
-    folds, names = fold_mean(codes, labels)
-    return _value([fold.tad for fold in folds], codes, folds, names)
+    return _value(lambda fold: fold.tad, codes, labels)
 
 
 def captured_value(codes: np.ndarray, labels: Labels) -> Value:
     """Mean number of captured attributes over five training folds."""
+    return _value(lambda fold: fold.captured.sum(), codes, labels)
+
+
+def _value(number: Callable[[Tad], float], codes: np.ndarray, labels: Labels) -> Value:
     folds, names = fold_mean(codes, labels)
-    return _value([int(fold.captured.sum()) for fold in folds], codes, folds, names)
-
-
-def _value(numbers: list[float], codes: np.ndarray, folds: list[Tad],
-           names: tuple[str, ...]) -> Value:
     dropped = np.any([fold.dropped for fold in folds], axis=0)
     if dropped.all():
         raise NotApplicable("no attribute takes two values in every fold")
+    numbers = [number(fold) for fold in folds]
     mean, spread = float(np.mean(numbers)), float(np.std(numbers))
     share = np.mean([fold.captured for fold in folds], axis=0)
-    best = np.mean([fold.best for fold in folds], axis=0)
+    by_chance, _ = fold_mean(shuffled(codes), labels)
     return Value(mean, len(codes), mean - spread, mean + spread, detail={
-        "best_auroc": {n: float(v) for n, v, d in zip(names, best, dropped, strict=True) if not d},
+        "best_auroc": _kept(names, folds, dropped),
+        "best_auroc_shuffled": _kept(names, by_chance, dropped),
         "captured_in_folds": {n: float(v) for n, v in zip(names, share, strict=True) if v},
         "dropped": [n for n, d in zip(names, dropped, strict=True) if d]})
+
+
+def shuffled(codes: np.ndarray) -> np.ndarray:
+    """Each image gets another's code: the best of many dimensions is above 0.5 by chance alone."""
+    return codes[np.random.default_rng(seed_for("tad", "shuffled")).permutation(len(codes))]
+
+
+def _kept(names: tuple[str, ...], folds: list[Tad], dropped: np.ndarray) -> dict[str, float]:
+    """Mean M_i over the folds of every attribute that was not dropped."""
+    best = np.mean([fold.best for fold in folds], axis=0)
+    return {n: float(v) for n, v, d in zip(names, best, dropped, strict=True) if not d}
 
 
 def _first(compute):

@@ -16,15 +16,13 @@ NEEDS = {
 }
 
 # %%
-import numpy as np
 from matplotlib import pyplot as plt
 
-from paper import style
-from patronus.files import load_json
+from paper import sheets, style
 
 style.use()
-arrays, about = inputs["what"]
-what, about = np.load(arrays), load_json(about)
+one = sheets.found(inputs["what"])
+what = one.what
 order, images, edited = what["order"], what["images"], what["edited"]
 boxes, best, before, realised = (what[key] for key in ("boxes", "best", "before", "realised"))
 
@@ -37,8 +35,7 @@ def column(axes, p, i):
     """Edited image i of the p-th prototype with its box, and below it the patch."""
     style.show(axes[0], edited[p, i])
     style.box(axes[0], boxes[p, i])
-    style.show(axes[1], style.cut(edited[p, i], boxes[p, i]))
-    style.frame(axes[1])
+    sheets.patch(axes[1], edited[p, i], boxes[p, i])
 
 
 def change(p, i):
@@ -54,7 +51,7 @@ for p in range(shown):
     axes[0, p].set_title(f"prototype {order[p]}\n{change(p, best[p])}")
 for ax, label in zip(axes[:, 0], ("$x_0$", "$x'$ with box", "patch, enlarged"), strict=True):
     ax.set_ylabel(label)
-top.suptitle("(a) prototypes", x=0.005, ha="left", weight="bold")
+sheets.heading(top, "(a) prototypes")
 
 # %%
 for p, part in enumerate(bottom.subfigures(1, 2)[: len(order)]):
@@ -67,8 +64,5 @@ for p, part in enumerate(bottom.subfigures(1, 2)[: len(order)]):
     part.suptitle(f"(b) consistency of prototype {order[p]}", x=0.01, ha="left", weight="bold")
 
 # %%
-style.sign(fig, style.note(
-    about["title"], about["generated"], scale, f"{about['method']}, seed {about['seed']}",
-    f"trained for {about['steps']:,} steps ({about['images_seen']:,} images seen)",
-    f"n = {len(images)} {about['split']} images"))
+sheets.sign(fig, scale, one.about, f"n = {len(images)} {one.about['split']} images")
 style.save(fig, out, name)

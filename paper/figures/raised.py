@@ -15,26 +15,21 @@ NEEDS = {
 }
 
 # %%
-import numpy as np
 from matplotlib import pyplot as plt
 
-from paper import style
-from patronus.files import load_json
+from paper import sheets, style
 
 style.use()
-arrays, about = inputs["what"]
-what, about = np.load(arrays), load_json(about)
+one = sheets.found(inputs["what"])
+what = one.what
 gain = what["realised"] - what["before"]
 dims, columns = min(10, len(what["order"])), min(10, len(what["images"]))
 
 # %%
 fig, axes = plt.subplots(dims + 2, columns, squeeze=False,
                          figsize=(style.TEXT, style.TEXT * 1.04 * (dims + 2) / columns))
-for label, row, pictures in (("$x_0$", axes[0], what["images"]),
-                             ("recon.", axes[1], what["recon"])):
-    for ax, picture in zip(row, pictures, strict=False):
-        style.show(ax, picture)
-    row[0].set_ylabel(label)
+sheets.row(axes[0], what["images"], "$x_0$")
+sheets.row(axes[1], what["recon"], "recon.")
 
 # %%
 for p, row in enumerate(axes[2:]):
@@ -44,8 +39,6 @@ for p, row in enumerate(axes[2:]):
     row[0].set_ylabel(f"{what['order'][p]} (+{gain[p].mean():.2f})")
 
 # %%
-style.sign(fig, style.note(
-    about["title"], about["generated"], scale, f"{about['method']}, seed {about['seed']}",
-    f"trained for {about['steps']:,} steps ({about['images_seen']:,} images seen)",
-    f"left: prototype (mean gain over n = {len(what['images'])} {about['split']} images)"))
+sheets.sign(fig, scale, one.about, "left: prototype (mean gain over "
+            f"n = {len(what['images'])} {one.about['split']} images)")
 style.save(fig, out, name)

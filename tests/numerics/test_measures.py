@@ -17,7 +17,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from analysis import features, frechet
 from analysis.measures import reconstruction
 from analysis.measures.latent_score import latent_score, published
-from analysis.measures.tad import auroc_matrix, redundancy, tad
+from analysis.measures.tad import auroc_matrix, captured_value, redundancy, tad, tad_value
 from analysis.references import (
     Classifier,
     fit,
@@ -156,6 +156,23 @@ def test_tad_drops_constant_attributes_and_refuses_one_dimension():
     assert not found.captured[2] and np.isnan(found.auroc[2]).all()
     with pytest.raises(NotApplicable, match="only one"):
         tad(codes[:, :1], attributes)
+
+
+def test_tad_tells_the_best_dimension_of_every_attribute_and_what_chance_gives():
+    codes, attributes = _codes_and_attributes(0.0)
+    attributes[:, 2] = 1
+    found = tad_value(codes, _labels(attributes)).detail
+    parts = [rows for rows, _ in KFold(5, shuffle=True, random_state=0).split(codes)]
+    for k, name in enumerate(("a0", "a1", "a3", "a4")):
+        truth = attributes[:, [0, 1, 3, 4][k]]
+        expected = np.mean([max(abs(roc_auc_score(truth[rows], c[rows]) - 0.5) for c in codes.T)
+                            for rows in parts]) + 0.5
+        assert found["best_auroc"][name] == pytest.approx(expected, abs=1e-9)
+    shuffled = found["best_auroc_shuffled"]
+    assert list(shuffled) == list(found["best_auroc"]) == ["a0", "a1", "a3", "a4"]
+    assert all(0.5 < value < 0.65 for value in shuffled.values())
+    assert found["best_auroc"]["a3"] > 0.9
+    assert captured_value(codes, _labels(attributes)).detail == found
 
 
 # --- latent score ------------------------------------------------------------------------------

@@ -26,8 +26,10 @@ FOLDERS = ("patronus", "baselines", "analysis", "paper", "config", "profiles")
 STUDY = load_study("tiny")
 CELL_STAGES = {"train": "checkpoints", "encode": "codes", "prior": "priors", "sample": "samples",
                "measure": "measures"}  # rule to stage: those that every cell goes through
-FIGURE_STAGES = {"explain": "explanations", "interventions": "interventions",
-                 "denoising": "denoising", "costs": "costs"}  # run for cells that figures read
+FIGURE_STAGES = {  # rule to stage: those that run for the cells that figures read
+    "explain": "explanations", "intervene": "interventions", "diagnose": "shortcut",
+    "denoise": "denoising", "compare": "conditioning", "match_seeds": "stability",
+    "count_costs": "costs"}
 CELL = STUDY.cell("celeba", "patronus", 0)
 MACHINE = re.compile(rb"/(?:home|root|tmp|Users)/\w|" + "|".join(
     re.escape(str(path)) for path in (ROOT, sys.prefix, tempfile.gettempdir())).encode())

@@ -1,0 +1,146 @@
+"""When on the way from noise to image each code dimension appears (patronus.md section 4).
+
+At every reverse step the estimate x0hat_t is encoded again: improvement_j(t) = s_j(x0hat_t under
+s') - s_j(x0), where s' = s with s_j := v_max. The claim that low spatial frequencies come first is
+tested by the rank correlation of tau_j, the t at which half of the improvement is reached, with
+the spectral centroid of the patches that show j (measures.md B5): it says negative.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+from tqdm import tqdm
+
+from patronus.explain.what import Inverted, crossed, in_batches, own, pixels, raised, slices
+from patronus.method import Method
+from patronus.seeds import seed_for
+
+TRACED = 4  # images followed without an edit
+PICTURES = 8  # steps of these that are kept as pictures
+LEAST = 5  # dimensions; a rank correlation of fewer says nothing
+RESAMPLES = 2000
+
+
+@torch.inference_mode()
+def emergence(model: Method, given: Inverted, found: dict[str, np.ndarray],
+              settings) -> dict[str, np.ndarray]:
+    """The arrays of when.npz, from the inverted images and what `visualise` found in them.
+
+    dims (E,), times (S,) falling, improvement (E, n, S), tau (E,), centroid (E,) in cycles/pixel,
+    rho with its interval, trace (n0, S, P), strip (n0, K, C, H, W) uint8 at strip_times (K,).
+    """
+    dims = found["order"][:settings.curves]
+    dim, row = crossed(dims, given.code)
+    v_max = torch.from_numpy(found["v_max"]).to(given.code)
+    times, activation = curves(model, given.x_T[row], raised(given.code[row], dim, v_max), dim,
+                               settings)
+    activation = activation.view(len(dims), len(given.code), -1).cpu().numpy()
+    improvement = activation - found["before"][:len(dims), :, None]
+    tau = half_time(times, improvement.mean(1))
+    centroid = patch_centroid(found["edited"][:len(dims)], found["boxes"][:len(dims)])
+    return {"dims": dims, "times": times, "improvement": improvement, "tau": tau,
+            "centroid": centroid, **rank_correlation(tau, centroid),
+            **unedited(model, given.rows(slice(TRACED)), found["order"], settings)}
+
+
+def unedited(model: Method, given: Inverted, dims: np.ndarray, settings) -> dict[str, np.ndarray]:
+    """The plain reconstruction on its way: trace (n, S, P), strip (n, K, C, H, W), strip_times."""
+    times, x0hat = followed(model, given.x_T, given.code, settings.steps, lambda x: x)
+    flat = x0hat.flatten(0, 1)
+    code = in_batches(lambda r: model.encode(flat[r]), len(flat), settings)
+    shown = np.linspace(0, len(times) - 1, min(PICTURES, len(times))).round().astype(int)
+    return {"trace": code.view(*x0hat.shape[:2], -1)[..., dims].cpu().numpy(),
+            "strip": pixels(x0hat[:, shown]), "strip_times": times[shown]}
+
+
+@torch.inference_mode()
+def curves(model: Method, x_T: Tensor, code: Tensor, dim: Tensor,
+           settings) -> tuple[np.ndarray, Tensor]:
+    """Activation of dimension dim[i] in the estimates x0hat_t of row i, at every step.
+
+    x_T (B, C, H, W), code (B, m) as edited, dim (B,). Returns times (S,), falling, and (B, S).
+    The estimates are encoded as they are, not clipped: the last one is the decoded image.
+    """
+    parts = [followed(model, x_T[r], code[r], settings.steps,
+                      lambda x0hat, r=r: own(model.encode(x0hat), dim[r]))
+             for r in tqdm(slices(len(x_T), settings.batch_size), desc="curves", mininterval=5)]
+    return parts[0][0], torch.cat([seen for _, seen in parts])
+
+
+def followed(model: Method, x_T: Tensor, code: Tensor, steps: int,
+             look: Callable[[Tensor], Tensor]) -> tuple[np.ndarray, Tensor]:
+    """Times (S,) of a decoding, and what `look` makes of each estimate x0hat_t: (B, S, ...)."""
+    times, seen = [], []
+
+    def on_step(t: int, x0hat: Tensor) -> None:
+        times.append(t)
+        seen.append(look(x0hat))
+
+    model.decode(x_T, code, steps, on_step)
+    return np.array(times), torch.stack(seen, 1)
+
+
+def half_time(times: np.ndarray, improvement: np.ndarray) -> np.ndarray:
+    """tau (...): the first of times (S,) at which improvement (..., S) has half its last value.
+
+    NaN where the last value is no gain.
+    """
+    last = improvement[..., -1:]
+    first = times[(improvement >= last / 2).argmax(-1)]
+    return np.where(last[..., 0] > 0, first, np.nan)
+
+
+def spectral_centroid(patch: np.ndarray) -> float:
+    """Power-weighted mean radial frequency of a gray patch (h, w), in cycles per pixel.
+
+    The mean is removed, so 0 < centroid <= sqrt(1/2); NaN for a constant patch. The edges are
+    not tapered: a patch of few pixels would lose most of what it shows.
+    """
+    if np.ptp(patch) == 0:
+        return np.nan
+    power = np.abs(np.fft.fft2(patch - patch.mean()))**2
+    height, width = patch.shape
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    return float((power * radius).sum() / power.sum())
+
+
+def patch_centroid(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Mean centroid (E,) of the patches in boxes (E, n, 4) of images (E, n, C, H, W), made gray.
+
+    Constant patches have none and do not count; NaN where all are constant.
+    """
+    gray = images.astype(np.float64).mean(2)
+    found = np.array([[spectral_centroid(picture[y0:y1, x0:x1])
+                       for picture, (y0, x0, y1, x1) in zip(*pair, strict=True)]
+                      for pair in zip(gray, boxes, strict=True)])
+    counted = np.isfinite(found)
+    total = np.where(counted, found, 0).sum(1)
+    return np.where(counted.any(1), total / counted.sum(1).clip(min=1), np.nan)
+
+
+def rank_correlation(tau: np.ndarray, centroid: np.ndarray) -> dict[str, float]:
+    """Spearman's rho (E,) against (E,), with the bootstrap 95 % interval over dimensions.
+
+    Dimensions without one of the two do not count; with fewer than 5, all three are NaN.
+    """
+    whole = np.isfinite(tau) & np.isfinite(centroid)
+    if whole.sum() < LEAST:
+        return dict.fromkeys(("rho", "rho_low", "rho_high"), np.nan)
+    pair = tau[whole], centroid[whole]
+    with warnings.catch_warnings():  # a resample in which all ranks are equal has no rho
+        warnings.simplefilter("ignore")
+        draws = stats.bootstrap(
+            pair, spearman, paired=True, vectorized=True, n_resamples=RESAMPLES,
+            method="percentile", random_state=np.random.default_rng(seed_for("emergence")))
+        low, high = np.nanquantile(draws.bootstrap_distribution, [0.025, 0.975])
+        return {"rho": spearman(*pair), "rho_low": low, "rho_high": high}
+
+
+def spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Rank correlation along an axis, ties averaged; NaN where either is constant."""
+    x, y = (stats.zscore(stats.rankdata(part, axis=axis), axis=axis) for part in (x, y))
+    return (x * y).mean(axis)
