@@ -332,5 +332,5 @@ def _joined(make, count: int, size: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    run("interventions", "analysis.interventions", work,
-        inputs=("data", "checkpoints", "codes"))
+    run("interventions", "analysis.interventions", work, inputs=("data", "checkpoints", "codes"),
+        beside=lambda job: [job.references])

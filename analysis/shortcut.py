@@ -73,9 +73,8 @@ def work(job: Job) -> dict:
     if not cell.shortcut:
         raise Problem(f"datasets/{cell.dataset}.yaml: names no `shortcut`, so there is nothing to "
                       "diagnose; name another data set")
-    fair = stage_folder("interventions", cell.scale, cell.reference, cell.method, cell.seed)
     try:
-        sides = Answered(job.folder("interventions")), Answered(fair)
+        sides = Answered(job.folder("interventions")), Answered(fair(job))
     except NotApplicable as reason:
         save_json(job.out / "none.json", {"reason": str(reason)})
         return {}
@@ -85,6 +84,13 @@ def work(job: Job) -> dict:
     save_npz(job.out / "shortcut.npz", **found)
     save_json(job.out / "shortcut.json", about(*sides, names, pairs, paired))
     return {"detection": None if np.isnan(found["detection"]) else float(found["detection"])}
+
+
+def fair(job: Job) -> Path:
+    """The interventions of the same method and seed where nothing is tied together."""
+    cell = job.cell
+    return stage_folder("interventions", cell.scale, cell.reference or cell.dataset, cell.method,
+                        cell.seed)
 
 
 def known(pairs: list, names: list[str], dataset: str) -> list[list[str]]:
@@ -130,4 +136,5 @@ def about(biased: Answered, unbiased: Answered, names: list[str], pairs: list[li
 
 
 if __name__ == "__main__":
-    run("shortcut", "analysis.shortcut", work, inputs=("interventions",))
+    run("shortcut", "analysis.shortcut", work, inputs=("interventions",),
+        beside=lambda job: [fair(job)])

@@ -275,7 +275,7 @@ def squashed(path: Path, picture, shape: tuple[int, int, int]):
     if picture.size != (width, height):
         typer.echo(f"note: {path.name} has {picture.width}x{picture.height} pixels; it is squashed "
                    f"to {width}x{height}, the model's size")
-    if channels == 1 and picture.mode not in ("1", "L", "LA", "I", "I;16"):
+    if channels == 1 and not picture.mode.startswith(("1", "L", "I")):
         typer.echo(f"note: {path.name} is turned to gray, as the model sees it")
     try:
         return fit(picture, shape)

@@ -153,6 +153,7 @@ class MethodFile(Strict):
     module: str
     recipe: str = "published"
     study: bool = True  # in the study by default; False: only when named
+    code_dim: Positive | None = None  # wins over the data set's and a scale's for all methods
     train: dict = {}
     options: dict = {}  # keyword arguments of the module's Model
 
@@ -395,8 +396,7 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
         for section, values in part.items():
             merged[section] |= values
             origin |= {f"{section}.{key}": source for key in values}
-    own = _pick(spec, d, m)
-    shaped = _shaped(dataset, own)
+    shaped = _shaped(dataset, [*_pick(spec, d), method, *filter(None, [spec.by_method.get(m)])])
     try:
         model = options(method.module).model_validate(merged.pop("model"))
         return Cell(

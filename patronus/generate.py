@@ -73,7 +73,9 @@ def write(folder: Path, scale: str, name: str, dataset: Dataset, size: Generated
     save_text(folder / NOTICE, TEXT.format(title=dataset.title))
     layout = reader(dataset.reader)
     plant = size.plant.get(name, dataset.plant)
-    layout.write(folder, pictures(world, layout.WORLD, name, size, plant, threads))
+    fair = dataset.shortcut.reference if dataset.shortcut else name  # official sets share these
+    layout.write(folder, pictures(world, layout.WORLD, {"train": name, "test": fair}, size, plant,
+                                  threads))
     files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != NOTICE
              and f.suffix not in IMAGE_SUFFIXES]
     save_json(folder / MANIFEST, {
@@ -90,14 +92,14 @@ def parts_of(world: ModuleType) -> tuple[str, ...]:
     return world.DRAWN if hasattr(world, "DRAWN") else world.PARTS
 
 
-def pictures(world: ModuleType, options: dict, name: str, size: Generated,
+def pictures(world: ModuleType, options: dict, names: dict[str, str], size: Generated,
              plant: tuple | None, threads: int) -> Iterator[Picture]:
-    """Training images, then test images; each depends on its split, seed and index only."""
-    bar = tqdm(total=size.train + size.test, desc=f"drawing {name}", unit=" images",
+    """Training images, then test images; each depends on its split's name, seed and index only."""
+    bar = tqdm(total=size.train + size.test, desc=f"drawing {names['train']}", unit=" images",
                mininterval=0.5 if sys.stderr.isatty() else 20)
     with bar, ProcessPoolExecutor(threads) as pool:
         for split, count, tie in (("train", size.train, plant), ("test", size.test, None)):
-            seed = seed_for("world", name, split, size.seed)
+            seed = seed_for("world", names[split], split, size.seed)
             rows = labels_of(world, count, seed, tie, options).to_dict("records")
             for start in range(0, count, BLOCK):
                 some = range(start, min(start + BLOCK, count))

@@ -73,24 +73,26 @@ def train(data: Path, out: Path, wish: Wish, say: Callable[[str], object] = prin
     if _finished(out, asked):
         say(f"{out}: is trained so already; next: patronus explain IMAGE --model {out}")
         return
-    plan = _plan(out, asked)
-    study = study_of(data, wish, torch.cuda.is_available())
-    cell, dataset = next(iter(study.cells.values())), next(iter(study.datasets.values()))
-    job = OwnJob("data", cell, dataset, data, torch.get_num_threads(), place=out)
+    plan, (job, study) = _plan(out, asked), _job(data, out, wish)
     _prepare(job, study, asked["images"])
-    held = Prepared.open(job.folder("data"))
-    if sum(held.meta["counts"].values()) < FEW:
-        say(f"note: {sum(held.meta['counts'].values())} images are few; prototypes that mean "
-            "something need thousands")
-    job = replace(job, stage="checkpoints", cell=_marked(cell, data))
+    counts = Prepared.open(job.folder("data")).meta["counts"]
+    if sum(counts.values()) < FEW:
+        say(f"note: {sum(counts.values())} images are few; prototypes that mean something need "
+            "thousands")
+    job = replace(job, stage="checkpoints", cell=_marked(job.cell, data))
     epochs = wish.epochs or plan.get("epochs") or _epochs(job, wish.minutes)
     save_json(out / "work" / "plan.json", {"asked": asked, "epochs": epochs})
-    settled = cell.train.model_copy(update={"epochs": epochs})
-    found = _train(replace(job, cell=job.cell.model_copy(update={"train": settled})), study, asked)
+    found = _train(replace(job, cell=lasting(job.cell, epochs, counts["train"])), study, asked)
     say(f"held out: with another image's prototypes the error is {found['shuffled']:.2f} times as "
         "large (1.00 would mean that they are ignored)")
     say(f"{out}: trained for {found['steps']:,} steps ({found['images_seen']:,} images seen) in "
         f"{found['train_seconds'] / 60:.1f} minutes; next: patronus explain IMAGE --model {out}")
+
+
+def _job(data: Path, out: Path, wish: Wish) -> tuple[OwnJob, Study]:
+    study = study_of(data, wish, torch.cuda.is_available())
+    cell, dataset = next(iter(study.cells.values())), next(iter(study.datasets.values()))
+    return OwnJob("data", cell, dataset, data, torch.get_num_threads(), place=out), study
 
 
 def study_of(data: Path, wish: Wish, gpu: bool) -> Study:
@@ -121,6 +123,14 @@ def small(cell: Cell) -> Cell:
     if cell.method == METHODS["modern"]:
         train = like.train.model_copy(update={"batch_size": train.batch_size})
     return cell.model_copy(update={"model": cell.model | narrow, "train": train})
+
+
+def lasting(cell: Cell, epochs: float, count: int) -> Cell:
+    """The cell trained for so many passes over `count` images; a tenth of it at most is warm-up."""
+    steps = round(epochs * count / min(cell.train.batch_size, count))
+    warmup = min(cell.train.warmup_steps, steps // 10)
+    train = cell.train.model_copy(update={"epochs": epochs, "warmup_steps": warmup})
+    return cell.model_copy(update={"train": train})
 
 
 def shuffled(model: Method, images: np.ndarray) -> float:

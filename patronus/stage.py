@@ -99,7 +99,7 @@ def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[st
     """The modules whose sources make a stage's result, the plugged-in ones included."""
     plugged = {"raw": [f"patronus.worlds.{dataset.world}", f"patronus.data.{dataset.reader}"],
                "data": [f"patronus.data.{dataset.reader}"],
-               "references": [],
+               "references": [], "shortcut": [], "conditioning": [],
                "measures": [f"analysis.measures.{path.stem}" for path in
                             sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]}
     return [module, *plugged.get(stage, [cell.module])]
@@ -115,15 +115,21 @@ def fingerprint(stage: str, module: str, study: Study, dataset: str, method: str
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str, ...]) -> None:
-    """Parse the command line, do the work, write the record; errors become one line."""
-    guarded(lambda: _run(stage, module, work, inputs))
+def run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str, ...],
+        beside: Callable[[Job], list[Path]] = lambda job: []) -> None:
+    """Parse the command line, do the work, write the record; errors become one line.
+
+    `inputs` are stages of the cell itself, `beside` folders of other cells that are read too.
+    """
+    guarded(lambda: _run(stage, module, work, inputs, beside))
 
 
-def _run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str, ...]) -> None:
+def _run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str, ...],
+         beside: Callable[[Job], list[Path]]) -> None:
     study, job = _job(stage, _arguments(stage, work.__doc__ or ""))
     record = Record(stage, modules_of(stage, module, job.cell, job.dataset),
-                    settings(stage, job.cell, study), [job.folder(s) for s in inputs])
+                    settings(stage, job.cell, study),
+                    [*(job.folder(s) for s in inputs), *beside(job)])
     job = replace(job, key=record.key)
     record.content["cell"] = job.cell.model_dump(mode="json")
     job.out.mkdir(parents=True, exist_ok=True)

@@ -90,9 +90,9 @@ def together(ax, when, order, colours):
     means = when["improvement"].mean(1)
     for e in order:
         ax.plot(when["times"], means[e], color=colours[e])
-        at = when["times"] == when["tau"][e]
-        ax.plot(when["times"][at], means[e][at], "o", color=colours[e], markersize=3.5,
-                markeredgecolor="white", markeredgewidth=0.5, zorder=3, clip_on=False)
+        for at in np.flatnonzero(when["times"] == when["tau"][e]):
+            ax.plot(when["times"][at], means[e][at], "o", color=colours[e], markersize=3.5,
+                    markeredgecolor="white", markeredgewidth=0.5, zorder=3, clip_on=False)
     timeline(ax)
     ax.set(xlabel=TIME, ylabel=GAIN)
 
@@ -117,11 +117,12 @@ def draw(one):
     rows = -(-len(order) // COLUMNS)
     fig, (top, bottom) = sheets.parts(sheets.HEAD + 1.85 * rows + 0.35, 2)
     panels(top, one, order, colours)
-    left, right = bottom.subfigures(1, 2)
-    together(left.subplots(), when, order, colours)
-    sheets.heading(left, "(b) means together")
-    scatter(right.subplots(), when, colours)
-    sheets.heading(right, f"(c) coarse first? {correlation(when)}")
+    left, right = bottom.subplots(1, 2)
+    together(left, when, order, colours)
+    scatter(right, when, colours)
+    for ax, title in ((left, "(b) means together"),
+                      (right, f"(c) coarse first? {correlation(when)}")):
+        ax.set_title(title, loc="left", fontsize=8, weight="bold")
     sheets.sign(fig, scale, one.about, sheets.steps(one),
                 f"n = {when['improvement'].shape[1]} {one.about['split']} images",
                 "colour: spectral centroid, dark = coarse, as in (c)")

@@ -12,6 +12,8 @@ NEEDS = {
 }
 
 # %%
+from collections import Counter
+
 import pandas as pd
 
 from paper import style, table
@@ -64,13 +66,10 @@ for cell in cells:
 
 # %%
 def each(key):
-    """The values that cells have of `key`, and whose they are where there are several."""
-    found = {}
-    for cell in cells:
-        found.setdefault(cell[key], []).append(f"{cell['title'].removesuffix(style.GENERATED)}/"
-                                               f"{cell['method']}")
-    return "; ".join(f"{value}{f' ({len(who)} of {len(cells)} cells)' if len(found) > 1 else ''}"
-                     for value, who in found.items())
+    """The values that cells have of `key`; where there are several, in how many cells each."""
+    found = Counter(cell[key] for cell in cells)
+    return "; ".join(f"{value}{f' ({n} of {len(cells)} cells)' if len(found) > 1 else ''}"
+                     for value, n in found.items())
 
 
 reasons = {(key, why) for cell in cells for key, why in cell["reasons"].items()}

@@ -269,6 +269,13 @@ def test_a_scale_changes_shape_and_code_of_cells_and_set_alike(folder):
     assert study.cell("fashion_mnist", "patronus", 0).code_dim == 8
 
 
+def test_a_method_with_its_own_number_of_prototypes_keeps_it_unless_the_scale_says_so(folder):
+    assert cell(method="prototypes_16").code_dim == 16
+    assert cell(method="patronus").code_dim == 8  # of the scale
+    edit(folder / "scales" / "tiny.yaml", {"by_method": {"prototypes_16": {"code_dim": 5}}})
+    assert cell(method="prototypes_16").code_dim == 5
+
+
 def test_lists_on_a_command_line_restrict_the_grid():
     study = load_study("tiny", datasets="celeba, fashion_mnist", methods="ddpm", seeds=[3, 4])
     assert set(study.cells) == set(product(["celeba", "fashion_mnist"], ["ddpm"], [3, 4]))

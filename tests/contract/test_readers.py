@@ -183,7 +183,7 @@ def test_checksums_are_those_of_torchvision():
 def test_arrays_come_back_bit_by_bit(name, tmp_path):
     found = dataset(name)
     world = importlib.import_module(f"patronus.worlds.{found.world}")
-    drawn = list(generate.pictures(world, {}, name, SIZE, 1))
+    drawn = list(generate.pictures(world, {}, {"train": name, "test": name}, SIZE, None, 1))
     source = read(found, make_stand_in(name, tmp_path), name)
     for i, picture in enumerate(drawn):
         assert (np.asarray(source.load(i)) == picture.image).all()

@@ -486,6 +486,14 @@ def test_the_published_network_is_the_papers(recipe, size, base, place):
         assert narrow.train == paper.train
 
 
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0), (64, 10), (10_000, 200)])
+def test_a_short_training_warms_up_for_a_tenth_of_it(place, epochs, warmup):
+    """100 images at batch 64: 64 passes are 100 steps."""
+    cell = next(iter(own.study_of(place, own.Wish(), False).cells.values()))
+    found = own.lasting(cell, epochs, 100).train
+    assert (found.epochs, found.warmup_steps) == (epochs, warmup)
+
+
 def test_held_out_images_are_some_and_do_not_move():
     for count in (2, 3, 40):
         found = images_reader.splits([f"{i}.png" for i in range(count)], 0.1)

@@ -25,8 +25,9 @@ OUTSIDE = re.compile(r"""(src|href)\s*=\s*["']?https?:|url\(\s*["']?https?:|from
 def study_of(datasets=DATASETS, methods=METHODS, seeds=(0, 1), scale="smoke") -> Study:
     cells = {(d, m, s): Cell.model_construct(dataset=d, method=m, seed=s)
              for d in datasets for m in methods for s in seeds}
+    plain = Dataset.model_construct(shortcut=None)
     return Study.model_construct(scale=scale, figures=None, cells=cells,
-                                 datasets=dict.fromkeys(datasets, Dataset.model_construct(shortcut=None)))
+                                 datasets=dict.fromkeys(datasets, plain))
 
 
 def what(folder: Path, generated: bool = True, scale: str = "smoke") -> None:

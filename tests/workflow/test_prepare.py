@@ -475,6 +475,11 @@ def test_a_set_with_a_shortcut_is_drawn_apart_and_carries_its_own_plant(tmp_path
     assert len(train) == 25  # the plant ties every training image as `keep` wants them
     assert (train["Smiling"] == 1 - train["Black_Hair"]).all()
     assert len(test) == 25 and (test["Smiling"] == test["Black_Hair"]).any()
+    generate.generate("tiny", "celeba", tmp_path)
+    fair = prepared(job(tmp_path, reader="celeba", shape=(3, 16, 16), generated=True,
+                        folder="celeba"))
+    assert (fair.images("test") == done.images("test")).all()  # as of the official sets
+    assert (fair.images("train") != done.images("train")).any()
 
 
 # Which training images stay
