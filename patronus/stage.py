@@ -75,8 +75,8 @@ SETTINGS = {
     "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
     "shortcut": ("shortcut", "reference"),
     "denoising": ("denoising", "title", "recipe"),
-    "conditioning": ("module", "recipe"),
-    "costs": ("module", "code_dim", "model", "title"),
+    "conditioning": ("module", "recipe", "model"),
+    "costs": ("module", "code_dim", "model", "title", "recipe", "train", "threads", "gpus"),
     "measures": ("labels", "inception"),
 }
 

@@ -117,7 +117,7 @@ def draw(one):
     rows = -(-len(order) // COLUMNS)
     fig, (top, bottom) = sheets.parts(sheets.HEAD + 1.85 * rows + 0.35, 2)
     panels(top, one, order, colours)
-    left, right = bottom.subplots(1, 2)
+    left, right = bottom.subplots(1, 2, gridspec_kw={"wspace": 0.06})
     together(left, when, order, colours)
     scatter(right, when, colours)
     for ax, title in ((left, "(b) means together"),

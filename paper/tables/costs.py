@@ -7,7 +7,7 @@
 
 # %% tags=["parameters"]
 NEEDS = {
-    "costs": {"stage": "costs", "dataset": "all", "method": "all", "seed": [0, "*"],
+    "costs": {"stage": "costs", "dataset": ["celeba", "*"], "method": "all", "seed": [0, "*"],
               "files": ["costs.json"]},
 }
 

@@ -327,7 +327,7 @@ def fingerprints() -> dict[tuple, str]:
 
 
 TOUCHED = [  # (file, change, stages, data sets, methods)
-    ("scales/tiny.yaml", {"every": {"train": {"lr": 0.5}}}, {"checkpoints"}, None, None),
+    ("scales/tiny.yaml", {"every": {"train": {"lr": 0.5}}}, {"checkpoints", "costs"}, None, None),
     ("scales/tiny.yaml", {"every": {"prior": {"epochs": 3}}}, {"priors"}, None, None),
     ("scales/tiny.yaml", {"every": {"sample": {"steps": 4}}}, {"samples"}, None, None),
     ("scales/tiny.yaml", {"every": {"explain": {"steps": 4}}}, {"explanations"}, None, None),
@@ -336,14 +336,15 @@ TOUCHED = [  # (file, change, stages, data sets, methods)
     ("scales/tiny.yaml", {"every": {"classifier": {"width": 9}}}, {"references"}, None, None),
     ("scales/tiny.yaml", {"inception": True}, {"references", "measures"}, None, None),
     ("scales/tiny.yaml", {"generated": {"train": 65}}, {"raw"}, None, None),
-    ("scales/tiny.yaml", {"threads": 2}, set(), None, None),
+    ("scales/tiny.yaml", {"threads": 2}, {"costs"}, None, None),
     ("scales/tiny.yaml", {"about": "other"}, set(), None, None),
-    ("scales/tiny.yaml", {"by_method": {"ddpm": {"train": {"lr": 0.5}}}}, {"checkpoints"}, None,
-     {"ddpm"}),
+    ("scales/tiny.yaml", {"by_method": {"ddpm": {"train": {"lr": 0.5}}}}, {"checkpoints", "costs"},
+     None, {"ddpm"}),
     ("methods/patronus.yaml", {"options": {"distinct_weight": 0.5}}, {"checkpoints", "costs"},
      None,
      {"patronus"}),
-    ("datasets/celeba.yaml", {"train": {"warmup_steps": 7}}, {"checkpoints"}, {"celeba"}, None),
+    ("datasets/celeba.yaml", {"train": {"warmup_steps": 7}}, {"checkpoints", "costs"}, {"celeba"},
+     None),
     ("datasets/celeba.yaml", {"options": {"x": 1}}, {"data"}, {"celeba"}, None),
     ("datasets/celeba.yaml", {"world": "garments"}, {"raw"}, {"celeba"}, None),
     ("datasets/celeba.yaml", {"plant": ["Male", "Smiling", 1.0]}, {"raw"}, {"celeba"}, None),

@@ -18,7 +18,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from patronus import cli, load, own
-from patronus.config import load_study
+from patronus.config import Cell, load_study
 from patronus.data import images as images_reader
 from patronus.diffusion import Diffusion
 from patronus.errors import Problem
@@ -391,7 +391,15 @@ OPTIONS = ("--size", 16, "--prototypes", 4, "--network", "small", "--epochs", 2)
 
 
 @pytest.fixture
-def photos(place) -> Path:
+def photos(place, monkeypatch) -> Path:
+    """64 images, and a small network that is smaller still."""
+    plain = own.small
+
+    def smaller(cell: Cell) -> Cell:
+        cell = plain(cell)
+        return cell.model_copy(update={"model": cell.model | {"base": 8, "multipliers": (1, 1)}})
+
+    monkeypatch.setattr(own, "small", smaller)
     few_images(place / "photos", 64)
     return Path("photos")
 
