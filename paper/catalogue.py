@@ -80,21 +80,22 @@ def _files(name: str, need: dict, study: Study) -> list[Path]:
 
 
 def _have(axis: str, need: dict, have: dict[str, list], study: Study) -> list:
-    """What the study has on an axis. A set of the shortcut diagnosis must be asked for by name."""
-    if axis == "dataset":
-        return [d for d in have[axis] if not study.datasets[d].shortcut or d in need[axis]]
-    return have[axis]
+    """What the study has on an axis. Sets of the shortcut diagnosis must be asked for."""
+    if axis != "dataset":
+        return have[axis]
+    tied = need[axis] == "tied"
+    return [d for d in have[axis] if bool(study.datasets[d].shortcut) == tied or d in need[axis]]
 
 
 def _pick(name: str, axis: str, asked: str | list, have: list) -> list:
     """All that the study has, or the first of the asked ones: "*" is any, "-x" any but x."""
-    if asked == "all":
+    if asked == "all" or asked == "tied" and have:
         return have
     have = [one for one in have if f"-{one}" not in asked]
     found = [one for one in asked if one in have] + (have if "*" in asked else [])
     if not found:
-        raise NotApplicable(f"{name}: the study has no {axis} out of "
-                            f"{', '.join(map(str, asked))}")
+        listed = asked if isinstance(asked, str) else ", ".join(map(str, asked))
+        raise NotApplicable(f"{name}: the study has no {axis} out of {listed}")
     return found[:1]
 
 
