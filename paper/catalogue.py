@@ -74,8 +74,9 @@ def _files(name: str, need: dict, study: Study) -> list[Path]:
     axes = [axis for axis in have if axis in need]
     picked = [_pick(name, axis, need[axis], _have(axis, need, have, study)) for axis in axes]
     stage = need["stage"]
-    folders = [stage_folder(stage, study.scale, *choice) for choice in itertools.product(*picked)] \
-        if axes else [Path("results", study.scale, stage)]
+    known = {tuple(key[AXES.index(axis)] for axis in axes) for key in study.cells}
+    folders = [stage_folder(stage, study.scale, *choice) for choice in itertools.product(*picked)
+               if choice in known] if axes else [Path("results", study.scale, stage)]
     return [folder / file for folder in folders for file in need["files"]]
 
 

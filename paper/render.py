@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from paper.catalogue import inputs, module, needs, script
 from patronus.config import Study, load_study
 from patronus.errors import NotApplicable, Problem, guarded
-from patronus.files import save_text, whole
+from patronus.files import load_json, save_text, whole
 from patronus.record import Record
 from patronus.sources import ROOT
 
@@ -50,8 +50,12 @@ def render(name: str, study: Study, out: Path) -> None:
            inputs={key: list(map(str, files)) for key, files in read.items()})
     execute(book, path, work / f"{name}.ipynb")
     save_text(work / f"{name}.html", page(book, name))
+    past = load_json(out / "record.json")["outputs"] if (out / "record.json").is_file() else {}
     (out / "record.json").unlink(missing_ok=True)  # no record, no claim to be whole
-    record.write(out, _deliver(work, out), title=title)
+    made = _deliver(work, out)
+    for stale in {Path(path).name for path in past} - {path.name for path in made}:
+        (out / stale).unlink(missing_ok=True)
+    record.write(out, made, title=title)
 
 
 def notebook(path: Path) -> NotebookNode:
@@ -93,7 +97,7 @@ class _Kernel(AsyncKernelManager):
 
 def execute(book: NotebookNode, path: Path, kept: Path) -> None:
     """Run all cells in the working folder; write the executed notebook to `kept` in any case."""
-    client = NotebookClient(book, kernel_manager_class=_Kernel, record_timing=False, timeout=600,
+    client = NotebookClient(book, kernel_manager_class=_Kernel, record_timing=False, timeout=3600,
                             resources={"metadata": {"path": os.getcwd()}})
     try:
         client.execute(env=_environment(kept.parent))

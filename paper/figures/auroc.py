@@ -80,45 +80,62 @@ def mark(k):
             "mec": "white"}
 
 
+def key(ax):
+    """What the marks mean, beside the panels."""
+    tick = {"marker": "|", "ms": 8, "mew": 1.4, "ls": ""}
+    handles = [Line2D([], [], label=titles[method], **mark(k) | {"ls": ""})
+               for k, method in enumerate(methods)]
+    handles += [Line2D([], [], color=CONTROL, label="Untrained encoder", **tick)] * bool(controls)
+    handles += [Line2D([], [], color=CHANCE,
+                       label="Chance: the best dimension\nof a shuffled code", **tick)]
+    ax.set_axis_off()
+    ax.legend(handles=handles, loc="upper left", frameon=False)
+
+
+def panels(shown):
+    """One panel for each data set, the key in the space that is left."""
+    counts = [of_set["attribute"].nunique() for _, of_set in shown]
+    height = max(counts[0], counts[-1] + len(methods) + 4)  # in attributes: the key needs some
+    fig = plt.figure(figsize=(style.TEXT, 0.7 + (0.09 + 0.017 * len(methods)) * height))
+    if len(shown) > 1:
+        grid = fig.add_gridspec(2, 2, height_ratios=[counts[1], height - counts[1]])
+        spots, beside = [grid[:, 0], grid[0, 1]], grid[1, 1]
+    else:
+        grid = fig.add_gridspec(1, 2, width_ratios=[2.4, 1])
+        spots, beside = [grid[0, 0]], grid[0, 1]
+    for (dataset, of_set), spot in zip(shown, spots, strict=True):
+        ax = fig.add_subplot(spot)
+        panel(ax, of_set)
+        ax.set_title(style.titled(*names.loc[dataset]), weight="bold")
+    key(fig.add_subplot(beside))
+    return fig
+
+
+def nothing(reasons):
+    """A study in which no code can be scored says why."""
+    fig, ax = plt.subplots(figsize=(style.TEXT, 0.8))
+    ax.set_axis_off()
+    ax.text(0, 0.5, "n/a: " + "; ".join(reasons), va="center", wrap=True)
+    return fig
+
+
 # %%
+names = measured.groupby("dataset")[["title", "generated"]].first()
+tad = measured[(measured["measure"] == "tad") & (measured["variant"] == "test")]
 shown = [(dataset, of_set) for dataset in SETS
          if len(of_set := scores[scores["dataset"] == dataset])]
-counts = [of_set["attribute"].nunique() for _, of_set in shown]
-height = max(counts[0], counts[-1] + len(methods) + 4)  # in attributes: the legend needs some
-fig = plt.figure(figsize=(style.TEXT, 0.7 + (0.09 + 0.017 * len(methods)) * height))
-if len(shown) > 1:
-    grid = fig.add_gridspec(2, 2, height_ratios=[counts[1], height - counts[1]])
-    spots, beside = [grid[:, 0], grid[0, 1]], grid[1, 1]
-else:
-    grid = fig.add_gridspec(1, 2, width_ratios=[2.4, 1])
-    spots, beside = [grid[0, 0]], grid[0, 1]
-names = measured.groupby("dataset")[["title", "generated"]].first()
-for (dataset, of_set), spot in zip(shown, spots, strict=True):
-    ax = fig.add_subplot(spot)
-    panel(ax, of_set)
-    ax.set_title(style.titled(*names.loc[dataset]), weight="bold")
+fig = panels(shown) if shown else nothing(tad["reason"].dropna().unique())
 
 # %%
-tick = {"marker": "|", "ms": 8, "mew": 1.4, "ls": ""}
-handles = [Line2D([], [], label=titles[method], **mark(k) | {"ls": ""})
-           for k, method in enumerate(methods)]
-handles += [Line2D([], [], color=CONTROL, label="Untrained encoder", **tick)] if controls else []
-handles += [Line2D([], [], color=CHANCE, label="Chance: the best dimension\nof a shuffled code",
-                   **tick)]
-ax = fig.add_subplot(beside)
-ax.set_axis_off()
-ax.legend(handles=handles, loc="upper left", frameon=False)
-
-# %%
-sizes = measured[(measured["measure"] == "tad") & (measured["variant"] == "test")]
-sizes = sizes.dropna(subset="n").groupby("dataset")["n"].max()
+sizes = tad.dropna(subset="n").groupby("dataset")["n"].max()
 without = [title for method, title in titles.items() if method not in with_code]
 seeds = sorted(measured["seed"].unique())
 seen = sorted(set(measured["images_seen"].agg(["min", "max"])))
 style.sign(fig, " · ".join([
     *(f"‘{style.titled(*names.loc[dataset])}’ n = {sizes[dataset]:,.0f} test images"
       for dataset, _ in shown),
+    *(f"‘{style.titled(*one)}’" for one in names.to_numpy() if not shown),
     f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}",
     f"images seen in training: {' to '.join(f'{count:,}' for count in seen)}",
-    *([f"no code: {', '.join(without)}"] if without else []), style.scaled(scale)]))
+    *([f"no code: {', '.join(without)}"] if without and shown else []), style.scaled(scale)]))
 style.save(fig, out, name)
