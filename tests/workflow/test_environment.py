@@ -142,7 +142,7 @@ def make_env(clone: Path, *arguments: str, **variables: str) -> subprocess.Compl
 
 def installations(clone: Path) -> int:
     calls = clone / "calls.txt"
-    return calls.read_text().count("pip install") if calls.exists() else 0
+    return calls.read_text().count("requirements.lock") if calls.exists() else 0
 
 
 def stamps(clone: Path) -> list[str]:

@@ -12,7 +12,7 @@ from patronus.sources import ROOT
 from patronus.worlds import faces
 
 FOLDER = ROOT / "paper" / "showcase"
-GLASSES = 11  # the prototype that draws dark glasses, as docs/raised.png shows
+PARTS = {"Eyeglasses": 11, "No_Beard": 3}  # prototypes that draw dark glasses and a beard
 SEED, COUNT, STEPS = 20_261_121, 8, 25  # faces that no training or test set holds
 
 
@@ -32,15 +32,15 @@ def test_half_precision_weights_give_the_stored_activations(model, stored):
     np.testing.assert_allclose(codes[:, stored["order"]].T, stored["before"], atol=0.02)
 
 
-def bare_faces() -> tuple[np.ndarray, np.ndarray]:
-    """Faces without glasses (uint8, N 3 32 32), and where their glasses would be (N 32 32)."""
-    labels = faces.sample_labels(40, SEED)
-    rows = [(i, row) for i, row in labels.iterrows() if not row["Eyeglasses"]][:COUNT]
-    bit = 1 << faces.DRAWN.index("Eyeglasses")
+def bare_faces(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Faces without the part (uint8, N 3 32 32), and where it would be (N 32 32)."""
+    labels, without = faces.sample_labels(40, SEED), int(part in faces.NEGATED)
+    rows = [(i, row) for i, row in labels.iterrows() if row[part] == without][:COUNT]
+    bit = 1 << faces.DRAWN.index(part)
     pictures, masks = [], []
     for i, row in rows:
         pictures.append(small(faces.render(row, SEED, i)[0]))
-        parts = faces.render(faces.flip(row, "Eyeglasses"), SEED, i)[1]
+        parts = faces.render(faces.flip(row, part), SEED, i)[1]
         masks.append(small(((parts & bit) > 0).astype(np.uint8) * 255) > 127)
     return np.stack(pictures).transpose(0, 3, 1, 2), np.stack(masks)
 
@@ -49,21 +49,22 @@ def small(picture: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(picture).resize((32, 32), Image.Resampling.BICUBIC))
 
 
+@pytest.mark.parametrize(("part", "prototype"), PARTS.items())
 @torch.inference_mode()
-def test_raising_the_prototype_of_glasses_darkens_the_eyes_of_new_faces(model, stored):
-    images, masks = bare_faces()
+def test_raising_the_prototype_of_a_part_draws_it_dark_on_new_faces(model, stored, part, prototype):
+    images, masks = bare_faces(part)
     x0 = to_unit(torch.from_numpy(images))
     s = model.encode(x0)
     x_T = model.invert(x0, s, STEPS)
-    dims = torch.full((len(s),), GLASSES)
+    dims = torch.full((len(s),), prototype)
     edited = model.decode(x_T, raised(s, dims, torch.from_numpy(stored["v_max"])), STEPS)
     plain = model.decode(x_T, s, STEPS)
-    gain = model.encode(edited)[:, GLASSES] - model.encode(plain)[:, GLASSES]
+    gain = model.encode(edited)[:, prototype] - model.encode(plain)[:, prototype]
     assert (gain > 0).all(), "the activation must follow the code"
     change = to_uint8(edited).float().mean(1) - to_uint8(plain).float().mean(1)
     inside = torch.from_numpy(masks)
     darker = [(-c[m]).mean() for c, m in zip(change, inside, strict=True)]
     share = [(c.square()[m].sum() / c.square().sum()) / m.float().mean()
              for c, m in zip(change, inside, strict=True)]
-    assert min(darker) > 10, "every face gets a darker band where glasses sit"
+    assert min(darker) > 10, "every face gets darker where the part sits"
     assert np.median(share) > 2, "the change is where the part is, not everywhere"
