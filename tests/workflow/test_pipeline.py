@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import yaml
 
+from analysis.conditioning import counterpart
 from paper import catalogue
-from patronus.config import Study, load_study, stage_folder
+from patronus.config import Cell, Study, load_study, stage_folder
 from patronus.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,10 +124,19 @@ def figures(study: Study) -> dict[str, int]:
     return dict.fromkeys(catalogue.wanted(study), 1)
 
 
-def asked(study: Study) -> set[Path]:
-    """Folders of the stages that run for those cells only that some figure reads."""
+def asked(study: Study) -> dict[Path, tuple[str, Cell]]:
+    """What runs for those cells only that some figure reads: folder to stage and cell."""
     needs = [path for name in catalogue.wanted(study) for path in catalogue.needs(name, study)]
-    return {path.parent for path in needs if path.parts[2] in FIGURE_STAGES.values()}
+    found = [(path.parts[2], study.cell(path.parts[3], path.parts[4], path.parts[5][4:]))
+             for path in needs if path.parts[2] in FIGURE_STAGES.values()]
+    for stage, cell in list(found):
+        if stage == "shortcut":
+            fair = study.cell(cell.reference, cell.method, cell.seed)
+            found += [("interventions", cell), ("interventions", fair)]
+        if stage == "conditioning":
+            other = counterpart(cell, study.cells.values())
+            found += [("denoising", one) for one in (cell, other) if one]
+    return {cell.folder(stage): (stage, cell) for stage, cell in found}
 
 
 def folders(study: Study) -> list[Path]:
@@ -141,22 +151,23 @@ def folders(study: Study) -> list[Path]:
 def jobs(study: Study) -> dict[str, int]:
     """What a run from nothing consists of."""
     compared = [d for d, dataset in study.datasets.items() if not dataset.shortcut]
-    per_set = {"prepare": len(study.datasets), "references": len(compared)}
     per_cell = dict.fromkeys(CELL_STAGES, len(study.benchmark))
-    tied = len(study.cells) - len(study.benchmark)
+    more = asked(study).values()
+    tied = len({cell.folder("codes") for _, cell in more if cell.shortcut})
     per_cell |= {rule: per_cell[rule] + tied for rule in ("train", "encode")}
-    drawn = [name for name, dataset in study.datasets.items() if study.generated and dataset.world]
-    more = Counter(rule for rule, stage in FIGURE_STAGES.items() for path in asked(study)
-                   if path.parts[2] == stage)
-    return per_set | per_cell | more | dict.fromkeys((f"generate_{d}" for d in drawn), 1) \
-        | {"collect": 1} | figures(study)
+    used = {cell.dataset for cell in study.benchmark.values()} \
+        | {cell.dataset for _, cell in more}
+    per_set = {"prepare": len(used), "references": len(compared)}
+    drawn = [name for name in used if study.generated and study.datasets[name].world]
+    rules = {stage: rule for rule, stage in FIGURE_STAGES.items()}
+    return per_set | per_cell | Counter(rules[stage] for stage, _ in more) \
+        | dict.fromkeys((f"generate_{d}" for d in drawn), 1) | {"collect": 1} | figures(study)
 
 
-def tables() -> dict[str, int]:
-    """Figures and tables that read the table of measures."""
+def readers(*stages: str) -> dict[str, int]:
+    """Figures and tables that read what one of these stages makes."""
     return {name: 1 for name in figures(STUDY)
-            if any(path.name == "table.csv" and path.parent.name == "measures"
-                   for path in catalogue.needs(name, STUDY))}
+            if any(path.parts[2] in stages for path in catalogue.needs(name, STUDY))}
 
 
 def append(path: Path, text: str) -> None:
@@ -194,7 +205,7 @@ def input_digest(path: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", CELL_STAGES.values())
-@pytest.mark.parametrize("cell", STUDY.cells.values(), ids=lambda c: f"{c.dataset}-{c.method}")
+@pytest.mark.parametrize("cell", STUDY.benchmark.values(), ids=lambda c: f"{c.dataset}-{c.method}")
 def test_record_names_its_cell_and_what_was_asked_of_it(made, cell, stage):
     assert made.record(cell.folder(stage))["cell"] == cell.model_dump(mode="json")
 
@@ -217,7 +228,8 @@ def test_figure_or_table_has_all_its_forms(made, name):
     drawn = catalogue.script(name).parent.name == "figures"
     folder = made.work / "results" / "tiny" / "paper" / name
     for kind in ("ipynb", "html", *(("pdf", "png") if drawn else ("csv", "md", "tex"))):
-        assert (folder / f"{name}.{kind}").stat().st_size > 200, kind
+        sheets = list(folder.glob(f"{name}*.{kind}"))  # one, or one for each data set
+        assert sheets and min(sheet.stat().st_size for sheet in sheets) > 200, kind
     for kind in () if drawn else ("md", "tex", "html"):  # test_paper.py reads the figures
         assert GENERATED in (folder / f"{name}.{kind}").read_text(), kind
 
@@ -225,7 +237,7 @@ def test_figure_or_table_has_all_its_forms(made, name):
 def test_the_metrics_that_dvc_shows_are_those_of_the_table(made):
     (name,) = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
     shown = json.loads((made.work / name.replace("${scale}", "tiny")).read_text())
-    assert shown.keys() == STUDY.datasets.keys()
+    assert shown.keys() == {cell.dataset for cell in STUDY.benchmark.values()}
     with (made.work / "results" / "tiny" / "measures" / "table.csv").open() as handle:
         values = [float(row["value"]) for row in csv.DictReader(handle) if row["value"]]
     assert sorted(value for methods in shown.values() for seeds in methods.values()
@@ -236,7 +248,8 @@ def test_the_figures_and_tables_of_the_foundation_are_among_them():
     assert {"fig4", "stand_ins", "tab1", "tab2"} <= figures(STUDY).keys()
 
 
-@pytest.mark.parametrize("cell", STUDY.cells.values(), ids=lambda c: f"{c.dataset}-{c.method}")
+@pytest.mark.parametrize("cell", STUDY.benchmark.values(),
+                         ids=lambda c: f"{c.dataset}-{c.method}")
 def test_samples_are_images_of_the_right_shape(made, cell):
     folder = made.work / cell.folder("samples")
     names = ["unconditional", "reconstruction"] + ["conditional"] * (cell.method != "ddpm")
@@ -285,14 +298,16 @@ def test_changed_setting_reruns_its_stage_and_what_follows(copy):
     values = yaml.safe_load(path.read_text())
     values["every"]["sample"]["steps"] += 1
     path.write_text(yaml.safe_dump(values))
-    n = len(STUDY.cells)
+    n = len(STUDY.benchmark)
     assert copy.plan(PATRONUS_CONFIG=str(config)) == \
-        {"sample": n, "measure": n, "collect": 1} | tables()
+        {"sample": n, "measure": n, "collect": 1} | readers("samples", "measures")
 
 
 @pytest.mark.parametrize(("source", "rules"), [
-    ("patronus/prior.py", ("prior", "sample", "measure", "collect", *tables())),
-    ("analysis/measures/tad.py", ("measure", "collect", *tables())),
+    ("patronus/prior.py", ("prior", "sample", "measure", "collect",
+                           *readers("samples", "measures"))),
+    ("analysis/measures/tad.py", ("measure", "collect", "intervene", "diagnose",
+                                  *readers("measures", "interventions", "shortcut"))),
     ("paper/figures/fig4.py", ("fig4",)),
 ])
 def test_changed_source_reruns_its_stage_and_what_follows(copy, source, rules):
@@ -321,8 +336,9 @@ def test_study_can_be_restricted(empty):
 
 def test_full_study_is_planned_without_data_and_without_torch(empty):
     study = load_study("paper")
-    assert len(study.cells) == len(study.datasets) * len(study.methods) * len(study.seeds)
-    assert {"fashion_mnist", "cifar10", "ffhq", "celeba", "chexpert"} <= study.datasets.keys()
+    assert len(study.benchmark) == 5 * len(study.methods) * len(study.seeds)
+    assert {cell.dataset for cell in study.benchmark.values()} == {
+        "fashion_mnist", "cifar10", "ffhq", "celeba", "chexpert"}
     blocked = empty.folder / "blocked"
     blocked.mkdir()
     (blocked / "torch.py").write_text("raise ImportError('planning needs no torch')\n")
@@ -387,4 +403,4 @@ def test_failed_job_leaves_everything_else_and_is_all_that_runs_again(copy):
         <= copy.results().items()
     assert f"{folder}/record.json" not in copy.results()
     source.write_text(text)
-    assert copy.plan() == {"measure": 1, "collect": 1} | tables()
+    assert copy.plan() == {"measure": 1, "collect": 1} | readers("measures")
