@@ -28,7 +28,7 @@ NEEDS = {
 import numpy as np
 from matplotlib import pyplot as plt
 
-from paper import style
+from paper import sheets, style
 from patronus.files import load_json
 
 style.use()
@@ -106,11 +106,11 @@ for part, k in zip(np.atleast_1d(right.subfigures(len(best), 1)), best, strict=T
                   x=0.01, ha="left", fontsize=7)
 
 # %%
-style.sign(fig, style.note(
-    about["title"], about["generated"], scale,
-    f"{about['method']}, seed {about['seed']}, trained for {about['steps']:,} steps "
-    f"({about['images_seen']:,} images seen)",
-    f"control: {other['method']}, seed {other['seed']}, {other['steps']:,} steps",
-    f"n = {len(ours['rows'])} {about['split']} images, of which each part counts those without it",
-    f"{len(ours['dims'])} dimensions, {about['ddim_steps']} DDIM steps"))
+sheets.sign(
+    fig, scale, about,
+    f"n = {len(ours['rows'])} {about['split']} images, of which each part counts those without it, "
+    f"{about['ddim_steps']} DDIM steps, {len(ours['dims'])} dimensions",
+    f"control: {other['method']}, seed {other['seed']}, {other['steps']:,} steps "
+    f"({other['images_seen']:,} images seen), n = {len(control['rows'])}, {other['ddim_steps']} "
+    "DDIM steps")
 style.save(fig, out, name)

@@ -23,7 +23,7 @@ NEEDS = {
 # %%
 import numpy as np
 
-from paper import diagram, style
+from paper import diagram, sheets, style
 from patronus.files import load_json
 
 style.use()
@@ -99,10 +99,8 @@ centres = diagram.framework(ax, shown, 0.04, 1.37)
 diagram.caption(ax, centres, 1.47, diagram.HEADINGS)
 
 # %%
-style.sign(fig, style.note(
-    about["title"], about["generated"], scale, f"{about['method']}, seed {about['seed']}",
-    f"trained for {about['steps']:,} steps ({about['images_seen']:,} images seen)",
-    f"(a, c) one {about['split']} image",
+sheets.sign(
+    fig, scale, about, f"(a, c) one {about['split']} image",
     f"(b) trained on ‘{style.titled(biased['title'], biased['generated'])}’; black hair: prototype "
-    f"{hair['best'][black]}; P(smile) by a classifier trained on ‘{biased['reference']}’"))
+    f"{hair['best'][black]}; P(smile) by a classifier trained on ‘{biased['reference']}’")
 style.save(fig, out, name)

@@ -20,7 +20,7 @@ NEEDS = {
 # %%
 import numpy as np
 
-from paper import diagram, style
+from paper import diagram, sheets, style
 from patronus.files import load_json
 
 style.use()
@@ -50,8 +50,5 @@ diagram.caption(ax, centres, 0.08, {
     "denoiser": "$t$ and $s$ enter every block"}, fontsize=6, color=style.FAINT)
 
 # %%
-style.sign(fig, style.note(
-    about["title"], about["generated"], scale, f"{about['method']}, seed {about['seed']}",
-    f"trained for {about['steps']:,} steps ({about['images_seen']:,} images seen)",
-    f"one {about['split']} image"))
+sheets.sign(fig, scale, about, f"one {about['split']} image")
 style.save(fig, out, name)

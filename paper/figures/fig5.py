@@ -27,7 +27,7 @@ NEEDS = {
 # %%
 import numpy as np
 
-from paper import diagram, style
+from paper import diagram, sheets, style
 from patronus.files import load_json
 
 style.use()
@@ -130,10 +130,8 @@ for r, words in enumerate(("$x_0$", "$x'$", "patch")):
                   ha="right")
 
 # %%
-style.sign(fig, style.note(
-    about["title"], about["generated"], scale, f"{about['method']}, seed {about['seed']}",
-    f"trained for {about['steps']:,} steps ({about['images_seen']:,} images seen)",
-    f"(b) n = {len(what['images'])} {about['split']} images",
+sheets.sign(
+    fig, scale, about, f"(b) n = {len(what['images'])} {about['split']} images",
     f"(a) trained on ‘{style.titled(biased['title'], biased['generated'])}’ for "
-    f"{biased['steps']:,} steps; classifier trained on ‘{biased['reference']}’"))
+    f"{biased['steps']:,} steps; classifier trained on ‘{biased['reference']}’")
 style.save(fig, out, name)

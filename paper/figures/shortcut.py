@@ -118,10 +118,10 @@ def pictures(part, d):
 
 # %%
 def facts(d):
-    """The small print: training, images, what is left out."""
+    """The small print: the other training, images, what is left out."""
     about, arrays = d.about, d.arrays
-    yield (f"trained for {about['steps']:,} steps ({about['images_seen']:,} images seen), unbiased "
-           f"{about['unbiased']['steps']:,} ({about['unbiased']['images_seen']:,})")
+    yield (f"unbiased: {about['unbiased']['steps']:,} steps "
+           f"({about['unbiased']['images_seen']:,} images seen)")
     yield (f"n = {about['n']} and {about['n_unbiased']} {about['split']} images"
            + ", the same ones" * about["paired"])
     if not np.isnan(arrays["detection"]):
@@ -139,6 +139,5 @@ for one in sheets.each(inputs["shortcut"]):
     effects(top, d)
     tied(left, d)
     pictures(right, d)
-    style.sign(fig, style.note(d.about["title"], d.about["generated"], scale,
-                               f"{d.about['method']}, seed {d.about['seed']}", *facts(d)))
+    sheets.sign(fig, scale, d.about, *facts(d))
     style.save(fig, out, f"{name}_{d.about['dataset']}")

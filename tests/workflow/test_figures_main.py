@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import re
-import zlib
 from pathlib import Path
 
 import matplotlib as mpl
@@ -136,20 +134,6 @@ def test_no_text_is_small_cut_off_or_over_another(place, monkeypatch, name, size
         assert not a.overlaps(b), (one.get_text(), two.get_text())
 
 
-def pdf_text(path: Path) -> str:
-    """All text of a PDF by matplotlib, without spaces (see test_paper.py)."""
-    pages = []
-    for stream in re.findall(rb"stream\r?\n(.*?)endstream", path.read_bytes(), re.DOTALL):
-        try:
-            page = zlib.decompress(stream)
-        except zlib.error:
-            continue
-        if b"\nBT" in page:
-            pages += re.findall(rb"\(((?:[^()\\]|\\.)*)\)", page)
-    return b"".join(pages).replace(b"\0", b"").replace(b"\\", b"").decode("latin-1").replace(
-        " ", "")
-
-
 SAID = {
     "fig1": ("(c)framework", "P(smile)0.75", "P(smile)0.14", "blackhair:prototype7",
              "(a,c)onetestimage", "CelebA,hair(generatedstand-in)"),
@@ -160,7 +144,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rendered_without_torch_and_says_what_the_arrays_hold(place, name):
+def test_rendered_without_torch_and_says_what_the_arrays_hold(place, name, pdf_text):
     place("few")
     render.render(name, study_of(), Path("out"))
     assert {f"{name}.{kind}" for kind in ("pdf", "png", "ipynb", "html")} | {"record.json"} == {

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -90,22 +89,8 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def pdf_text(path: Path) -> str:
-    """All text of a PDF by matplotlib (embedded TrueType, two bytes a letter), without spaces."""
-    pages = []
-    for stream in re.findall(rb"stream\r?\n(.*?)endstream", path.read_bytes(), re.DOTALL):
-        try:
-            page = zlib.decompress(stream)
-        except zlib.error:
-            continue
-        if b"\nBT" in page:
-            pages += re.findall(rb"\(((?:[^()\\]|\\.)*)\)", page)
-    text = b"".join(pages).replace(b"\0", b"").replace(b"\\", b"").decode("latin-1")
-    return text.replace(" ", "")  # where a line was broken there is none
-
-
 @pytest.mark.parametrize("name", ["fig4", "stand_ins", "tab1", "tab2"])
-def test_rendered_twice_is_the_same_and_honest(place, name):
+def test_rendered_twice_is_the_same_and_honest(place, name, pdf_text):
     out = Path("results/smoke/paper") / name
     render.render(name, study_of(), out)
     first = {file.name: file.read_bytes() for file in out.iterdir()}
@@ -125,7 +110,7 @@ def test_rendered_twice_is_the_same_and_honest(place, name):
     assert set(record["inputs"]) == {str(path) for path in catalogue.needs(name, study_of())}
 
 
-def test_small_print_of_a_figure(place):
+def test_small_print_of_a_figure(place, pdf_text):
     out = Path("results/smoke/paper/fig4")
     render.render("fig4", study_of(), out)
     text = pdf_text(out / "fig4.pdf")
@@ -135,7 +120,7 @@ def test_small_print_of_a_figure(place):
     assert b"FontFile2" in (out / "fig4.pdf").read_bytes()
 
 
-def test_official_data_is_not_called_generated(place):
+def test_official_data_is_not_called_generated(place, pdf_text):
     what(Path("results/paper/explanations/celeba/patronus/seed0"), generated=False, scale="paper")
     out = Path("results/paper/paper/fig4")
     render.render("fig4", study_of(scale="paper"), out)
