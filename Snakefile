@@ -74,6 +74,13 @@ def reference(wildcards):
     return stage_folder("references", SCALE, cell.reference or cell.dataset) / DONE
 
 
+def base(wildcards):
+    """The trained model that a method stands on."""
+    cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
+    return [STUDY.cell(cell.dataset, cell.base, cell.seed).folder("checkpoints") / DONE] \
+        if cell.base else []
+
+
 def fair(wildcards):
     """What the same method does where nothing is tied together."""
     cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
@@ -139,7 +146,7 @@ rule references:
 
 
 rule train:
-    input: made("data")
+    input: made("data"), base
     output: made("checkpoints", "model.safetensors", "config.json", "history.csv", DONE)
     params: key=key("checkpoints", "patronus.train")
     log: log("checkpoints")

@@ -43,6 +43,7 @@ class Train(Strict):
     lr: Rate = 1e-5
     code_lr_scale: Rate = 1.0  # lr of the code's parameters (Method.code_parameters) over lr
     weight_decay: Annotated[float, Field(ge=0)] = 0.01  # AdamW's own default
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # of AdamW
     warmup_steps: Count = 0
     schedule: Literal["constant", "cosine"] = "constant"
     clip: Rate | None = None  # largest gradient norm
@@ -152,6 +153,7 @@ class MethodFile(Strict):
     title: str
     module: str
     recipe: str = "published"
+    base: str | None = None  # the trained method it stands on, of the same data set and seed
     study: bool = True  # in the study by default; False: only when named
     code_dim: Positive | None = None  # wins over the data set's and a scale's for all methods
     train: dict = {}
@@ -234,6 +236,7 @@ class Cell(Strict):
     explain: Explain
     classifier: Classifier
     model: dict
+    base: str | None = None  # the method whose trained model this one starts from
     intervene: Intervene = Intervene()
     denoising: Denoising = Denoising()
     reference: str | None = None  # the data set whose classifier answers; None: its own
@@ -349,8 +352,13 @@ def load_study(scale: str | None = None, **only: object) -> Study:
 
 
 def check_references(study: Study) -> None:
-    """Raises Problem if a data set's classifier would come from one that the study lacks."""
+    """Raises Problem if a cell stands on something that the study lacks.
+
+    That is the classifier of another data set, or the trained model of another method.
+    """
     for cell in study.cells.values():
+        if cell.base and (cell.dataset, cell.base, cell.seed) not in study.cells:
+            raise Problem(f"{cell.method}: stands on a trained {cell.base}; name that method too")
         if cell.reference and cell.reference not in study.datasets:
             raise Problem(f"{cell.dataset}: its answers come from the classifier of "
                           f"{cell.reference}; name that data set too")
@@ -401,7 +409,7 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
         model = options(method.module).model_validate(merged.pop("model"))
         return Cell(
             scale=scale, dataset=d, method=m, seed=seed, title=method.title, module=method.module,
-            recipe=method.recipe, generated=_is_generated(spec, dataset),
+            recipe=method.recipe, base=method.base, generated=_is_generated(spec, dataset),
             shape=shaped.shape, code_dim=shaped.code_dim, labels=dataset.labels,
             threads=spec.threads, gpus=spec.gpus, inception=spec.inception,
             reference=dataset.shortcut.reference if dataset.shortcut else None,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from patronus.diffusion import StepHook
-from patronus.errors import NotApplicable
+from patronus.errors import NotApplicable, Problem
 
 
 class Method(nn.Module):
@@ -20,20 +20,32 @@ class Method(nn.Module):
     """
 
     lacks: dict[str, str] = {}  # ability -> why this method has not got it
+    concepts: tuple[str, ...] = ()  # label columns that a supervised method is given in training
 
     def __init__(self, shape: tuple[int, int, int], code_dim: int | None):
         super().__init__()
         self.shape, self.code_dim = tuple(shape), code_dim
 
+    def adopt(self, base: "Method") -> None:
+        """Take over the trained model that `base:` in config/methods names; before `prepare`."""
+        raise Problem(f"{type(self).__module__}: stands on no other method; remove `base:`")
+
     def prepare(self, images: Tensor) -> None:
-        """Look at training images (uint8, N C H W) once before training; by default nothing."""
+        """Look at training images (uint8, N C H W) once before training; by default nothing.
+
+        A method without trainable parameters is done after this: it is not trained.
+        """
 
     def code_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that make the code; trained at lr * code_lr_scale."""
         return iter(())
 
-    def loss(self, x0: Tensor) -> dict[str, Tensor]:
-        """Scalars by name; "loss" is minimised. Noise comes from torch's global generator."""
+    def loss(self, x0: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Scalars by name; "loss" is minimised. Noise comes from torch's global generator.
+
+        A method with `concepts` is given their values (B, len(concepts)), scaled to [-1, 1] over
+        the training split and 0 where unknown; all others are called without `labels`.
+        """
         raise NotImplementedError(f"{type(self).__module__}.Model must define loss(x0)")
 
     def encode(self, x0: Tensor) -> Tensor:
@@ -48,6 +60,14 @@ class Method(nn.Module):
     def invert(self, x0: Tensor, code: Tensor | None, steps: int) -> Tensor:
         """Images and their codes -> the x_T from which decode gives the images back."""
         raise self.cannot("invert")
+
+    def generate(self, x_T: Tensor, z: Tensor, steps: int) -> Tensor:
+        """The method's own sampler: noise (B, C, H, W) and z (B, code_dim or 1), standard normal.
+
+        Deterministic. For a method whose published sampler is more than decode(x_T, code) with
+        codes from the shared prior; the others leave it out.
+        """
+        raise NotApplicable(self.lacks.get("generate", "it samples by the shared prior alone"))
 
     def predict(self, x_t: Tensor, t: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
         """(x0hat, epshat) of x_t at times t (B,) of self.diffusion, whatever the network answers.

@@ -3,6 +3,7 @@
     unconditional.npy   codes from the prior (none for a method without a code), random x_T
     conditional.npy     codes of the first test images, random x_T: what the code alone carries
     reconstruction.npy  codes of the same images, x_T inverted from them
+    own.npy             by the method's own sampler, where it has one
 
 Each is uint8 (n, C, H, W), rounded; image i depends on its own seed only.
 """
@@ -30,7 +31,8 @@ def work(job: Job) -> dict:
     missing, counts = {}, {}
     for name, make, count in (("unconditional", makers.unconditional, job.cell.sample.count),
                               ("conditional", makers.conditional, makers.tests),
-                              ("reconstruction", makers.reconstruction, makers.tests)):
+                              ("reconstruction", makers.reconstruction, makers.tests),
+                              ("own", makers.own, job.cell.sample.count)):
         try:
             images = draw(make, count, job.cell.sample.batch_size, name, job.work / job.key[:16])
             save_npy(job.out / f"{name}.npy", images)
@@ -78,6 +80,10 @@ class Makers:
         x0 = self._tests(rows)
         code = None if self.model.code_dim is None else self.model.encode(x0)
         return self.model.decode(self.model.invert(x0, code, self.steps), code, self.steps)
+
+    def own(self, rows: range) -> Tensor:
+        z = noise(rows, (self.model.code_dim or 1,), *self.names, "own", "code").to(self.place)
+        return self.model.generate(self._noise(rows, "own"), z, self.steps)
 
     def _code(self, rows: range) -> Tensor | None:
         if self.model.code_dim is None:

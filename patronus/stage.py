@@ -44,6 +44,13 @@ class Job:
         return stage_folder("references", self.cell.scale, self.cell.reference or self.cell.dataset)
 
     @property
+    def base(self) -> Path | None:
+        """Where the trained model lies that this method stands on; None: on none."""
+        cell = self.cell
+        return cell.base and stage_folder("checkpoints", cell.scale, cell.dataset, cell.base,
+                                          cell.seed)
+
+    @property
     def work(self) -> Path:
         """Resumable state that no rule declares, so Snakemake never deletes it."""
         return Path("work", *self.out.parts[1:])
@@ -67,7 +74,7 @@ SETTINGS = {
     "raw": (),
     "data": (),
     "references": ("classifier", "labels", "inception"),
-    "checkpoints": ("module", "code_dim", "train", "model", "method", "seed"),
+    "checkpoints": ("module", "code_dim", "train", "model", "method", "seed", "base"),
     "codes": (),
     "priors": ("prior",),
     "samples": ("sample",),

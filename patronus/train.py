@@ -23,7 +23,7 @@ from patronus import checkpoint
 from patronus.config import Train
 from patronus.errors import Problem
 from patronus.files import locked, save_text, whole
-from patronus.method import to_unit
+from patronus.method import Method, to_unit
 from patronus.prepared import Prepared
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
@@ -34,24 +34,44 @@ LOG_EVERY = 20  # steps between readings of the loss (each makes a GPU wait)
 
 def work(job: Job) -> dict:
     """Train one method on one data set."""
-    device(job)
-    cell = job.cell
+    where, cell = device(job), job.cell
     names = ("train", cell.dataset, cell.method, cell.seed)
-    images = Prepared.open(job.folder("data")).images("train")
+    data = Prepared.open(job.folder("data"))
+    images = data.images("train")
     torch.manual_seed(seed_for(*names, "initial"))
     model = checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)
     chosen = np.sort(np.random.default_rng(seed_for(*names, "prepare")).choice(
         len(images), min(PREPARE_IMAGES, len(images)), replace=False))
-    model.prepare(torch.from_numpy(np.asarray(images[chosen])))
+    if job.base:
+        model.adopt(checkpoint.load(job.base))
+    model.to(where).prepare(torch.from_numpy(np.asarray(images[chosen])).to(where))
+    if not any(p.requires_grad for p in model.parameters()):
+        checkpoint.save(job.out, model, checkpoint.config_of(cell))
+        save_text(job.out / "history.csv", "step,loss\n")
+        return {"steps": 0, "images_seen": len(chosen), "train_seconds": 0.0}
     fabric = fabric_for(cell.train.precision, cell.gpus)
     fabric.launch()  # one process a GPU; the others run this same function
     model, found = fit(fabric, model, images, cell.train, names, job.work, to_unit,
-                       job.key)
+                       job.key, concepts_of(model, data))
     if not fabric.is_global_zero:
         sys.exit()  # one process writes the result and its record
     checkpoint.save(job.out, model, checkpoint.config_of(cell))
     save_text(job.out / "history.csv", found.pop("history"))
     return found
+
+
+def concepts_of(model: Method, data: Prepared) -> np.ndarray | None:
+    """Training labels (N, K) float32 of a supervised method, see Method.loss; else None."""
+    if not model.concepts:
+        return None
+    table = data.labels("train")
+    lacking = [name for name in model.concepts if name not in table]
+    if lacking:
+        raise Problem(f"{data.folder}/table.csv: has no label {lacking[0]}, which the method is to "
+                      "be given; name its concepts in config/datasets, under `model:`")
+    values = table[list(model.concepts)].to_numpy(dtype=np.float32)
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    return np.nan_to_num(2 * (values - low) / np.maximum(high - low, 1e-6) - 1, nan=0.0)
 
 
 def fabric_for(precision: str, gpus: int) -> Fabric:
@@ -62,12 +82,14 @@ def fabric_for(precision: str, gpus: int) -> Fabric:
 
 
 def fit(fabric: Fabric, model: nn.Module, array: np.ndarray, settings: Train, names: tuple,
-        folder: Path, transform: Callable[[Tensor], Tensor], key: str) -> tuple[nn.Module, dict]:
+        folder: Path, transform: Callable[[Tensor], Tensor], key: str,
+        labels: np.ndarray | None = None) -> tuple[nn.Module, dict]:
     """Train `model` on rows of `array` (N, ...), resuming from `folder` when it can.
 
-    `transform` turns a batch of rows into what model.loss takes. `key` names what is trained: a
-    state of another key is not resumed. Returns the result (averaged weights if there is an
-    EMA) and what was found: steps, images_seen, seconds, the history as CSV.
+    `transform` turns a batch of rows into what model.loss takes; `labels` (N, K) are given to it
+    beside them. `key` names what is trained: a state of another key is not resumed. Returns the
+    result (averaged weights if there is an EMA) and what was found: steps, images_seen, seconds,
+    the history as CSV.
     """
     size = min(settings.batch_size, len(array))
     total = max(1, round(settings.epochs * len(array) / size))
@@ -82,7 +104,8 @@ def fit(fabric: Fabric, model: nn.Module, array: np.ndarray, settings: Train, na
                                                               ::fabric.world_size]
             torch.manual_seed(seed_for(*names, "step", step, fabric.global_rank))
             x = transform(rows[index].to(fabric.device, non_blocking=True))
-            losses = state.update(step, x)
+            given = [] if labels is None else [torch.from_numpy(labels[index]).to(x.device)]
+            losses = state.update(step, x, *given)
             if step % LOG_EVERY == 0 or step == total - 1:
                 loss = state.log(step, losses)
                 bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{state.rate(step, size):.0f}")
@@ -132,11 +155,11 @@ class State:
         self.started_at = self.step
         self.model.train()
 
-    def update(self, step: int, x: Tensor) -> dict[str, Tensor]:
+    def update(self, step: int, *x: Tensor) -> dict[str, Tensor]:
         factor = lr_factor(step, self.total, self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
-        losses = self.model.loss(x)
+        losses = self.model.loss(*x)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(losses["loss"])
         if self.settings.clip:
@@ -228,7 +251,8 @@ def optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     groups = [{"params": params, "base_lr": settings.lr * (settings.code_lr_scale if is_code
                                                            else 1)}
               for is_code, params in split.items() if params]
-    return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay,
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas,
+                             weight_decay=settings.weight_decay,
                              fused=settings.precision != "16-mixed")  # else no clipping
 
 
@@ -245,4 +269,5 @@ def fabric_precision(fabric: Fabric) -> str:
 
 
 if __name__ == "__main__":
-    run("checkpoints", "patronus.train", work, inputs=("data",))
+    run("checkpoints", "patronus.train", work, inputs=("data",),
+        beside=lambda job: [job.base] if job.base else [])

@@ -2,7 +2,8 @@
 
 "FID" is said only of the official Inception features (clean-fid); with the classifier's features
 the names are FD-cls, rFD-cls and KD-cls. Unconditional samples for fid and kid; samples decoded
-from the codes of test images, random x_T, for rfid. Two references: the whole test split, and the
+from the codes of test images, random x_T, for rfid; images of a method's own sampler,
+where it has one, for own_fid and own_fd_cls. Two references: the whole test split, and the
 training split (first 50,000). All need the same preparation, so lossless arrays come in.
 """
 
@@ -39,9 +40,11 @@ def _spec(name: str, title: str, extractor: str, samples: str, compute) -> Spec:
 SPECS = (
     _spec("fid", "FID", "inception", "unconditional", frechet),
     _spec("rfid", "rFID", "inception", "conditional", frechet),
+    _spec("own_fid", "Own FID", "inception", "own", frechet),
     _spec("kid", "KID", "inception", "unconditional", kernel),
     _spec("fd_cls", "FD-cls", "classifier", "unconditional", frechet),
     _spec("rfd_cls", "rFD-cls", "classifier", "conditional", frechet),
+    _spec("own_fd_cls", "Own FD-cls", "classifier", "own", frechet),
     _spec("kd_cls", "KD-cls", "classifier", "unconditional", kernel),
 )
 
