@@ -5,15 +5,16 @@ Each of D code dimensions is set to a value in n random test images and the imag
 clipped and rounded to 256 levels. Writes interventions.json (`about`, the names of the K outputs,
 which of them are negated, the classifier's scores) and interventions.npz:
 
-    rows (n,), dims (D,) by spread, v_max, q95 (m,) of test codes, sigma (m,) of training codes,
-    kinds (V,): "max" (inverted x_T, v_max), "q95" (inverted x_T, q95), "max_random" (random x_T)
+    rows (n,), dims (D,) by spread, sigma (m,) of training codes
+    kinds (V,): at which value and from which x_T, see KINDS; levels (V, m) these values
     codes_recon (2, n, m), probabilities_recon (2, n, K): unedited, from inverted and random x_T
     codes (V, D, n, m), probabilities (V, D, n, K); share, area, hit, square (V, D, n): see `place`
     labels (n, K); auroc (K, m) of training codes, auroc_shuffled (K, m): see `aurocs`
-    show_images, show_recon (q, C, H, W), show_edited (D, q, C, H, W) uint8 of kind "max"
+    show_images, show_recon (q, C, H, W), show_edited, show_thrice (D, q, C, H, W) uint8 of the
+    kinds "max" and "thrice"
     best (K,), best_shuffled (R, K) code dimensions, best_auroc (K,), marks (K, q) and success* of
-    causal.py; effect, effect_low, effect_high (K, K) of raising raised_at (K, k), which, like
-    best_at (K,), are positions in `dims`
+    causal.py (marks of kind "max", marks_thrice of "thrice"); effect, effect_low, effect_high (K, K)
+    of raising raised_at (K, k), which, like best_at (K,), are positions in `dims`
 
 Outputs whose test labels take one value only are left out. The last three lines speak of parts
 (causal.py), those above of labels. A method that cannot: none.json with the reason.
@@ -37,7 +38,11 @@ from patronus.prepared import Prepared
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
 
-KINDS = {"max": (0, "v_max"), "q95": (0, "q95"), "max_random": (1, "v_max")}  # x_T, value
+# Kind: x_T (0 inverted from the image, 1 random), quantile of the test codes, and how many times as
+# far from their median: beyond 1 they are values that no image has, as in the paper's sweeps to 3.
+KINDS = {"max": (0, 1, 1), "thrice": (0, 1, 3), "max_random": (1, 1, 1), "thrice_random": (1, 1, 3),
+         "twice": (0, 1, 2), "q95": (0, 0.95, 1), "q50": (0, 0.5, 1), "q05": (0, 0.05, 1)}
+PICTURED = {"max": "show_edited", "thrice": "show_thrice"}
 SHOWN = 8  # images whose edits are kept as pictures
 PERMUTATIONS = 20  # of the shuffled control
 CAP = 20_000  # training images it looks at: a choice by chance needs no more
@@ -140,10 +145,16 @@ def ask(model: Method, classifier: Classifier, data: Prepared, codes: dict, cell
     random = noise(range(len(rows)), model.shape, "interventions", judge(cell))
     sigma = codes["train"].std(0)
     given = {"rows": rows, "dims": np.argsort(-sigma, kind="stable")[:settings.dims],
-             "v_max": codes["test"].max(0), "q95": np.quantile(codes["test"], 0.95, axis=0)}
-    given["q95"] = given["q95"].astype(np.float32)
+             "levels": levels(codes["test"])}
     return given | {"sigma": sigma, "kinds": np.array(list(KINDS))} | intervene(
         model, classifier, np.array(images[rows]), random, given, settings)
+
+
+def levels(codes: np.ndarray) -> np.ndarray:
+    """The value (V, m) float32 that each kind sets, from test codes (N, m)."""
+    middle = np.median(codes, axis=0)
+    return np.stack([middle + far * (np.quantile(codes, q, axis=0) - middle)
+                     for _, q, far in KINDS.values()]).astype(np.float32)
 
 
 def random_rows(count: int, wanted: int, dataset: str) -> np.ndarray:
@@ -157,9 +168,9 @@ def intervene(model: Method, classifier: Classifier, images: np.ndarray, random:
               given: dict[str, np.ndarray], settings) -> dict[str, np.ndarray]:
     """Answers to do(j, v) for every kind, dimension and image (uint8, n C H W).
 
-    random (n, C, H, W) is the x_T of kind "max_random"; `given` holds dims (D,), v_max and q95
-    (m,). Returns the arrays of the module's docstring from codes_recon to show_edited, labels
-    aside, with all outputs of the classifier. Rows do not depend on settings.batch_size.
+    random (n, C, H, W) is the x_T of the random kinds; `given` holds dims (D,) and levels (V, m).
+    Returns the arrays of the module's docstring from codes_recon to show_thrice, labels aside,
+    with all outputs of the classifier. Rows do not depend on settings.batch_size.
     """
     place = next(classifier.parameters()).device
     x0, n, size = to_unit(torch.from_numpy(images).to(place)), len(images), settings.batch_size
@@ -170,9 +181,9 @@ def intervene(model: Method, classifier: Classifier, images: np.ndarray, random:
                      n, size) for x_T in starts]
     unedited = [answers(model, classifier, x, size) for x in recon]
     dims = torch.from_numpy(given["dims"].copy()).to(place)
-    found, pictures = [], []
-    for kind, (start, level) in KINDS.items():
-        values = torch.from_numpy(given[level]).to(code)
+    found, pictures = [], {kind: [] for kind in PICTURED}
+    for (kind, (start, _, _)), level in zip(KINDS.items(), given["levels"], strict=True):
+        values = torch.from_numpy(level).to(code)
         for some in tqdm(batches(len(dims) * n, size), desc=f"do {kind}", mininterval=5):
             at = torch.arange(some.start, some.stop, device=place)
             dim, i = dims[at // n], at % n
@@ -180,15 +191,16 @@ def intervene(model: Method, classifier: Classifier, images: np.ndarray, random:
             x = shown(model.decode(starts[start][i], edit, settings.steps))
             found.append(answers(model, classifier, x, size)
                          | place_of(model, x, recon[start][i], dim))
-            if kind == "max":
-                pictures.append(to_uint8(x[i < SHOWN]).cpu().numpy())
+            if kind in PICTURED:
+                pictures[kind].append(to_uint8(x[i < SHOWN]).cpu().numpy())
     grid = (len(KINDS), len(dims), n)
     edited = {key: np.concatenate([one[key] for one in found]) for key in found[0]}
     first = min(SHOWN, n)
     return {f"{key}_recon": np.stack([one[key] for one in unedited]) for key in unedited[0]} | {
         key: value.reshape(*grid, *value.shape[1:]) for key, value in edited.items()} | {
-        "show_images": images[:first], "show_recon": to_uint8(recon[0][:first]).cpu().numpy(),
-        "show_edited": np.concatenate(pictures).reshape(len(dims), first, *images.shape[1:])}
+        "show_images": images[:first], "show_recon": to_uint8(recon[0][:first]).cpu().numpy()} | {
+        PICTURED[kind]: np.concatenate(some).reshape(len(dims), first, *images.shape[1:])
+        for kind, some in pictures.items()}
 
 
 def do(code: Tensor, dim: Tensor, value: Tensor) -> Tensor:
@@ -285,7 +297,8 @@ def told_by(asked: dict, auroc: np.ndarray, shuffled: np.ndarray, negated: np.nd
     return found | {
         "best": named(dims, best), "best_auroc": best_auroc, "raised_at": raised,
         "best_shuffled": named(dims, control),
-        "marks": causal.marks(labels[:q], recon[0, :q], edited[0, :, :q], best),
+        **{key: causal.marks(labels[:q], recon[v, :q], edited[v, :, :q], best)
+           for v, key in enumerate(("marks", "marks_thrice"))},
         "effect": effect.value, "effect_low": effect.low, "effect_high": effect.high}
 
 
@@ -294,7 +307,7 @@ def parts_of(asked: dict, negated: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
     The unedited ones are those from the x_T that each kind starts at.
     """
-    recon = asked["probabilities_recon"][[start for start, _ in KINDS.values()]]
+    recon = asked["probabilities_recon"][[start for start, _, _ in KINDS.values()]]
     return tuple(causal.as_parts(a, negated) for a in (recon, asked["probabilities"],
                                                        asked["labels"]))
 

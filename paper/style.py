@@ -23,6 +23,7 @@ INK, FAINT = "0.15", "0.4"
 PALETTE = sns.color_palette("colorblind").as_hex()
 MARK = PALETTE[0]  # blue: boxes, and what belongs to them
 OTHER = PALETTE[3]  # vermilion: what stands beside it
+HALO = [patheffects.withStroke(linewidth=1.5, foreground="white")]  # keeps a mark on an image seen
 SEQUENTIAL = "viridis"  # perceptually uniform, and readable without red and green
 GENERATED = " (generated stand-in)"
 CAUTION = {"smoke": "plumbing check: too short to learn; says nothing about interpretability"}

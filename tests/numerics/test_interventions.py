@@ -21,6 +21,9 @@ from patronus.method import Located, Method
 from patronus.stage import Job
 
 RNG = np.random.default_rng
+LEVELS = {"max": 0.9, "thrice": 0.95, "max_random": 0.9, "thrice_random": 0.95, "twice": 0.92,
+          "q95": 0.3, "q50": 0.0, "q05": -0.5}
+STARTS = [start for start, _, _ in interventions.KINDS.values()]
 PARTS, SIDE = 4, 16  # part k is a 4x4 square on the diagonal of a gray image
 
 
@@ -82,8 +85,9 @@ def faces(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def asked(model: Method, n: int = 12, batch_size: int = 7) -> dict:
     images, labels = faces(n)
-    given = {"dims": np.array([2, 0, 3, 1]), "v_max": np.full(PARTS, 0.9, np.float32),
-             "q95": np.full(PARTS, 0.3, np.float32), "rows": np.arange(n)}
+    values = np.array([LEVELS[kind] for kind in interventions.KINDS], np.float32)
+    given = {"dims": np.array([2, 0, 3, 1]), "levels": np.tile(values[:, None], PARTS),
+             "rows": np.arange(n)}
     random = torch.full((n, *model.shape), -0.2)
     settings = SimpleNamespace(steps=3, batch_size=batch_size)
     found = interventions.intervene(model, Reader(), images, random, given, settings)
@@ -107,9 +111,9 @@ def told(model: Method, negated: tuple = (False,) * PARTS, n: int = 12) -> dict:
 def test_a_painter_does_what_its_code_says():
     found = asked(Painter())
     at, dims = np.arange(PARTS), found["dims"]
-    for v, value in enumerate((0.9, 0.3, 0.9)):
-        np.testing.assert_allclose(found["codes"][v, at, :, dims], value, atol=1 / 255)
-        others = found["codes"][v] - found["codes_recon"][[0, 0, 1][v]]
+    for v, (value, start) in enumerate(zip(LEVELS.values(), STARTS, strict=True)):
+        np.testing.assert_allclose(found["codes"][v, at, :, dims], value, atol=1.01 / 255)
+        others = found["codes"][v] - found["codes_recon"][start]
         others[at, :, dims] = 0
         np.testing.assert_allclose(others, 0, atol=1e-6)  # no other part moves
     np.testing.assert_array_equal(found["show_recon"], found["show_images"])
@@ -177,12 +181,13 @@ def test_a_perfect_code_succeeds_everywhere_and_its_effects_are_diagonal():
     np.testing.assert_allclose(found["best_auroc"], 1)
     labels = faces(12)[1]
     absent = (labels == 0).sum(0)
-    for v in (0, 1):
+    for v in range(len(LEVELS) - 2):  # to 0 or below, a part is not seen
         assert found["success"][v].tolist() == [1] * PARTS
         assert found["success_n"][v].tolist() == absent.tolist()
+    np.testing.assert_allclose(found["success"][-2:, 0], [1, 0])
     np.testing.assert_allclose(found["success_any"][0], 1 / PARTS)
     np.testing.assert_allclose(found["success_recon"], 0)
-    assert (found["success_low"] < 1).all() and (found["success_high"] == 1).all()
+    assert (found["success_low"] < 1).all() and (found["success_high"][:-1] == 1).all()
     assert (np.where(labels[:8] == 0, 1, -1) == found["marks"].T).all()
 
 
@@ -383,7 +388,7 @@ def place(tmp_path, monkeypatch):
 def test_the_stage_writes_what_it_promises(place):
     stage = job("interventions", cell())
     found = interventions.work(stage)
-    assert found == {"evaluations": 2 * (3 * 5 + 3 * 3 * 5)}
+    assert found == {"evaluations": 2 * (3 * 5 + 8 * 3 * 5)}
     arrays = np.load(stage.out / "interventions.npz")
     about = load_json(stage.out / "interventions.json")
     assert about["outputs"] == list(NAMES[:3])  # "Never" takes one value
@@ -391,15 +396,30 @@ def test_the_stage_writes_what_it_promises(place):
     assert about["reference"] == "toys"
     np.testing.assert_array_equal(arrays["rows"], interventions.random_rows(12, 5, "toys"))
     assert about["shortcut"] is None and about["classifier"] == {"Hat": 0.9}
-    shapes = {"codes": (3, 3, 5, 5), "probabilities": (3, 3, 5, 3), "codes_recon": (2, 5, 5),
-              "probabilities_recon": (2, 5, 3), "share": (3, 3, 5), "labels": (5, 3),
-              "auroc": (3, 5), "auroc_shuffled": (3, 5), "success": (3, 3), "marks": (3, 5),
-              "show_edited": (3, 5, 1, 16, 16), "best_shuffled": (20, 3), "effect": (3, 3)}
+    shapes = {"codes": (8, 3, 5, 5), "probabilities": (8, 3, 5, 3), "codes_recon": (2, 5, 5),
+              "probabilities_recon": (2, 5, 3), "share": (8, 3, 5), "labels": (5, 3),
+              "auroc": (3, 5), "auroc_shuffled": (3, 5), "success": (8, 3), "marks": (3, 5),
+              "marks_thrice": (3, 5), "show_edited": (3, 5, 1, 16, 16), "levels": (8, 5),
+              "show_thrice": (3, 5, 1, 16, 16), "best_shuffled": (20, 3), "effect": (3, 3)}
     assert {key: arrays[key].shape for key in shapes} == shapes
     sigma = np.load(stage.folder("codes") / "train.npy").std(0)
     np.testing.assert_array_equal(arrays["dims"], np.argsort(-sigma)[:3])
     assert set(arrays["best"]) <= set(arrays["dims"])
-    assert arrays["kinds"].tolist() == ["max", "q95", "max_random"]
+    assert arrays["kinds"].tolist() == list(interventions.KINDS)
+    np.testing.assert_allclose(arrays["levels"], interventions.levels(
+        np.load(stage.folder("codes") / "test.npy")))
+
+
+def test_levels_are_quantiles_and_what_lies_beyond():
+    codes = np.linspace(0, 1, 101)[:, None] ** [1, 2]  # medians 0.5 and 0.25
+    found = dict(zip(interventions.KINDS, interventions.levels(codes), strict=True))
+    np.testing.assert_allclose(found["max"], 1)
+    np.testing.assert_allclose(found["q05"], [0.05, 0.0025], atol=1e-6)
+    np.testing.assert_allclose(found["q50"], [0.5, 0.25], atol=1e-6)
+    np.testing.assert_allclose(found["q95"], [0.95, 0.9025], atol=1e-6)
+    np.testing.assert_allclose(found["twice"], [1.5, 1.75])
+    np.testing.assert_allclose(found["thrice"], [2, 2.5])
+    np.testing.assert_allclose(found["thrice_random"], found["thrice"])
 
 
 def test_a_method_without_a_code_says_why(place):
