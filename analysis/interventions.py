@@ -13,8 +13,8 @@ which of them are negated, the classifier's scores) and interventions.npz:
     show_images, show_recon (q, C, H, W), show_edited, show_thrice (D, q, C, H, W) uint8 of the
     kinds "max" and "thrice"
     best (K,), best_shuffled (R, K) code dimensions, best_auroc (K,), marks (K, q) and success* of
-    causal.py (marks of kind "max", marks_thrice of "thrice"); effect, effect_low, effect_high (K, K)
-    of raising raised_at (K, k), which, like best_at (K,), are positions in `dims`
+    causal.py (marks of kind "max", marks_thrice of "thrice"); effect, effect_low, effect_high
+    (K, K) of raising raised_at (K, k), which, like best_at (K,), are positions in `dims`
 
 Outputs whose test labels take one value only are left out. The last three lines speak of parts
 (causal.py), those above of labels. A method that cannot: none.json with the reason.
