@@ -134,6 +134,7 @@ def toy(tmp_path, monkeypatch):
     for name, images in (("unconditional", truth[::-1]), ("conditional", truth[:40]),
                          ("reconstruction", truth[:40])):
         save_npy(_job("samples").out / f"{name}.npy", images)
+    save_json(_job("samples").out / "none.json", {"own": "it has no sampler of its own"})
     save_json(_job("checkpoints").out / "record.json", {"found": {"images_seen": 640}})
     return tmp_path
 
@@ -216,7 +217,7 @@ def test_a_method_without_a_code_gets_rows_with_its_reason(toy):
     save_npy(_job("samples", "plain").out / "unconditional.npy",
              np.load(_job("data").out / "test.npy")[:8])
     save_json(_job("samples", "plain").out / "none.json",
-              {"conditional": "DDPM has no code", "reconstruction": "DDPM has no code"})
+              {key: "DDPM has no code" for key in ("conditional", "reconstruction", "own")})
     rows = _measures("plain")
     assert list(rows.index) == expected()
     for name in ("latent_score", "tad", "captured"):
