@@ -25,7 +25,7 @@ first_supported() { for each in "$$@"; do if supported "$$each"; then echo "$$ea
   return 1; }
 endef
 
-.PHONY: help env reproduce test lint clean-env
+.PHONY: help env reproduce reproduce-all test lint clean-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ env: $(stamp) ## set up .venv from requirements.lock (PYTHON=... chooses the Pyt
 reproduce: env ## run the whole study (SCALE=smoke, gpu or paper; ARGS=... for Snakemake)
 	@$(run) -m snakemake --cores all --config scale=$(SCALE) $(ARGS)
 	@echo "Figures and tables: results/$(SCALE)/paper/"
+
+reproduce-all: ## the same with every method, where the scale has only some
+	@$(MAKE) --no-print-directory reproduce ARGS="methods=all $(ARGS)"
 
 test: env ## run all tests (ARGS=... for pytest)
 	@$(run) -m pytest $(ARGS)

@@ -309,8 +309,8 @@ def method_names() -> list[str]:
 def load_study(scale: str | None = None, **only: object) -> Study:
     """Read, merge and check everything.
 
-    `only` may hold datasets, methods or seeds to restrict the grid. Raises Problem that lists
-    every error found, one a line.
+    `only` may hold datasets, methods or seeds to restrict the grid; methods="all" are those that a
+    scale without a list of its own has. Raises Problem that lists every error found, one a line.
     """
     errors: list[str] = []
     unknown = sorted(set(only) - {"datasets", "methods", "seeds"})
@@ -323,6 +323,8 @@ def load_study(scale: str | None = None, **only: object) -> Study:
         raise Problem("\n".join(errors))
     wanted = {key: _listed(only.get(key) if only.get(key) is not None else getattr(spec, key))
               for key in ("datasets", "methods", "seeds")}
+    if wanted["methods"] == ["all"]:
+        wanted["methods"] = None
     strange = [seed for seed in wanted["seeds"] if not str(seed).isdecimal()]
     if strange:
         raise Problem(f"--config seeds: must be whole numbers (got {strange[0]!r})")
@@ -338,12 +340,15 @@ def load_study(scale: str | None = None, **only: object) -> Study:
     cells = {}
     for (d, dataset), (m, method), seed in itertools.product(
             datasets.items(), methods.items(), wanted["seeds"]):
-        named = only.get("methods") is not None or not dataset or dataset.methods is None
+        named = (wanted["methods"] and only.get("methods")) or not dataset or not dataset.methods
         if dataset and method and recipes[method.recipe] and (named or m in dataset.methods):
             layers = _layers(scale, spec, d, dataset, m, method, recipes[method.recipe])
             cells[d, m, int(seed)] = _cell(scale, spec, d, dataset, m, method, seed, layers,
                                            errors)
     _check_names(scale, spec, datasets, recipes, errors)
+    errors += [f"methods/{name}.yaml: base: unknown {method.base!r}; known are "
+               f"{', '.join(method_names())}" for name, method in methods.items()
+               if method and method.base and method.base not in method_names()]
     if errors:
         raise Problem("\n".join(dict.fromkeys(errors)))
     shaped = {d: _shaped(dataset, _pick(spec, d)) for d, dataset in datasets.items()}

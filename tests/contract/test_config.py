@@ -145,7 +145,7 @@ def test_all_errors_of_all_files_are_told_at_once(folder):
     edit(folder / "methods" / "ddpm.yaml", {"options": {"bass": 3}})
     edit(folder / "recipes" / "published.yaml", {"train": {"momentum": 0.9}})
     edit(folder / "datasets" / "ffhq.yaml", {"colour": "blue"})
-    lines = complaints(datasets=["celeba", "ffhq", "mnist"], methods=["patronus", "ddpm", "vae"])
+    lines = complaints(datasets=["celeba", "ffhq", "mnist"], methods=["patronus", "ddpm", "vaee"])
     assert told(lines, "scales/tiny.yaml", "sample.steps", "greater than 0", "-5")
     assert told(lines, "scales/tiny.yaml", "by_dataset.celebb", "unknown", "celeba")
     assert told(lines, "scales/tiny.yaml", "by_method.patronos", "unknown", "patronus")
@@ -154,7 +154,7 @@ def test_all_errors_of_all_files_are_told_at_once(folder):
     assert told(lines, "recipes/published.yaml", "train.momentum", "unknown key")
     assert told(lines, "datasets/ffhq.yaml", "colour", "unknown key", "'blue'")
     assert told(lines, "datasets/mnist.yaml", "does not exist", "fashion_mnist")
-    assert told(lines, "methods/vae.yaml", "does not exist", "patronus_modern")
+    assert told(lines, "methods/vaee.yaml", "does not exist", "patronus_modern")
     assert len(lines) == len(set(lines)) == 9
 
 
@@ -227,7 +227,7 @@ def test_an_impossible_shape_is_told(folder, shape):
 
 def test_a_cell_outside_the_study_is_a_problem():
     with pytest.raises(Problem, match="celeba/vae/seed0: is not in scale 'tiny'"):
-        load_study("tiny").cell("celeba", "vae", 0)
+        load_study("tiny").cell("celeba", "vaee", 0)
 
 
 # merging
@@ -300,6 +300,25 @@ def test_a_diagnosis_without_its_reference_is_one_line():
     with pytest.raises(Problem, match="celeba_hair: its answers come .* celeba; name that"):
         check_references(load_study("smoke", datasets=["celeba_hair"]))
     check_references(load_study("smoke"))
+
+
+def test_all_methods_are_those_of_a_scale_without_a_list():
+    every = load_study("smoke", methods="all")
+    assert every.methods == load_study("paper").methods
+    assert set(load_study("smoke").methods) < set(every.methods)
+    assert ("celeba_hair", "ddpm", 0) not in every.cells
+
+
+def test_a_method_that_stands_on_another_needs_it(folder):
+    edit(folder / "methods" / "ddpm_modern.yaml", {"base": "ddpm"})
+    study = load_study("smoke", methods=["ddpm", "ddpm_modern"])
+    assert study.cell("celeba", "ddpm_modern", 0).base == "ddpm"
+    check_references(study)
+    with pytest.raises(Problem, match="ddpm_modern: stands on a trained ddpm; name that"):
+        check_references(load_study("smoke", methods=["ddpm_modern"]))
+    edit(folder / "methods" / "ddpm_modern.yaml", {"base": "ddpn"})
+    assert told(complaints(methods=["ddpm_modern"]), "methods/ddpm_modern.yaml", "base", "unknown",
+                "ddpm")
 
 
 def test_a_method_outside_the_study_comes_only_when_named():
