@@ -226,7 +226,7 @@ def test_an_impossible_shape_is_told(folder, shape):
 
 
 def test_a_cell_outside_the_study_is_a_problem():
-    with pytest.raises(Problem, match="celeba/vae/seed0: is not in scale 'tiny'"):
+    with pytest.raises(Problem, match="celeba/vaee/seed0: is not in scale 'tiny'"):
         load_study("tiny").cell("celeba", "vaee", 0)
 
 

@@ -187,8 +187,13 @@ def test_decode_is_deterministic_and_each_image_has_its_own_noise(model: Method)
     assert torch.equal(images, model.decode(x_T, code, 5))
     one = torch.cat([model.decode(x_T[i:i + 1], None if code is None else code[i:i + 1], 5)
                      for i in range(4)])
-    torch.testing.assert_close(images, one, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(images, one, atol=rounding(images), rtol=1e-4)
     assert (images[0] - images[1]).abs().max() > 0.01
+
+
+def rounding(images: Tensor) -> float:
+    """Allowed between one batch and many; hardly trained models decode to values of hundreds."""
+    return max(1e-4, 1e-6 * images.abs().max().item())
 
 
 def test_a_code_changes_what_is_decoded(model: Method):
@@ -233,7 +238,7 @@ def test_an_own_sampler_is_deterministic_and_each_image_has_its_own_noise(model:
     assert torch.equal(torch.get_rng_state(), before)
     assert images.shape == (3, *model.shape) and images.isfinite().all()
     one = torch.cat([model.generate(x_T[i:i + 1], z[i:i + 1], 4) for i in range(3)])
-    torch.testing.assert_close(images, one, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(images, one, atol=rounding(images), rtol=1e-4)
     assert (images[0] - images[1]).abs().max() > 0.01
 
 
