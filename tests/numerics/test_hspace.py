@@ -87,7 +87,8 @@ def test_the_cut_network_is_the_unet_bit_for_bit_and_its_bottleneck_has_the_stat
 def test_the_frozen_network_has_the_published_size_and_bottleneck():
     with torch.device("meta"):
         small, large = (Bottleneck((3, side, side), 64, (1, 2, 4, 4)) for side in (32, 64))
-    assert sum(p.numel() for p in small.parameters()) == pytest.approx(24.05e6, rel=1e-3)
+    counted = sum(p.numel() for p in small.parameters()) + small.unet.times.numel()  # a buffer here
+    assert counted == pytest.approx(24.05e6, rel=1e-4)
     assert small.size == (256, 4, 4) and large.size == (256, 8, 8)
     assert not any(p.requires_grad for p in small.parameters())
 
@@ -209,7 +210,7 @@ def test_fewer_images_than_directions_leave_the_rest_at_zero_and_without_effect(
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
-def test_without_a_code_it_is_the_ddpm_and_with_one_inversion_still_inverts(prediction: str):
+def test_without_a_code_it_is_the_ddpm_and_with_one_inversion_is_as_good(prediction: str):
     model, base, x0 = fitted(prediction), trained(prediction), to_unit(pictures(2))
     with torch.no_grad():
         x_T = normal(2, *SHAPE)
@@ -217,7 +218,8 @@ def test_without_a_code_it_is_the_ddpm_and_with_one_inversion_still_inverts(pred
         code = model.encode(x0)
         found = model.invert(x0, code, 40)
         back = model.decode(found, code, 40)
-        assert (back - x0).abs().mean() < 0.1
+        plain = base.decode(base.invert(x0, None, 40), None, 40)
+        assert (back - x0).abs().mean() < 1.1 * (plain - x0).abs().mean()
         edited = code.clone()
         edited[:, 0] += 3
         assert (model.decode(found, edited, 40) - back).abs().mean() > 1e-3
