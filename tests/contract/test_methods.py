@@ -225,7 +225,7 @@ def test_decoding_what_was_inverted_gives_the_image_back(model: Method):
         assert len(x_T) == len(x0) and x_T.isfinite().all()
         errors[steps] = (model.decode(x_T, code, steps) - x0).abs().mean().item()
     assert errors[60] < 0.25
-    assert errors[60] <= errors[6]  # equal: in one shot, or exact
+    assert errors[60] <= errors[6] + 1e-6  # equal: in one shot, or exact
 
 
 def test_an_own_sampler_is_deterministic_and_each_image_has_its_own_noise(model: Method):
