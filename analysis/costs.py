@@ -33,6 +33,7 @@ from patronus.method import Method
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
 from patronus.train import fabric_for
+from patronus.unet import UNet
 
 REPEATS = 5  # timed rounds over all actions, after one that warms up
 UNITS = {"parameters": "parameters", "flops": "FLOPs per image", "seconds": "seconds per image",
@@ -45,7 +46,7 @@ class Bench:
     """A method with random weights, and what is asked of it for a batch of `size` images."""
 
     def __init__(self, model: Method, size: int, precision: str, gpus: int = 0):
-        self.model, place = model, next(model.parameters()).device
+        self.model, place = model, model.device
         self.fabric = fabric_for(precision, gpus)
         self.x = torch.rand(size, *model.shape, device=place) * 2 - 1
         self.code = torch.rand(size, model.code_dim, device=place) if model.code_dim else None
@@ -68,16 +69,21 @@ class Bench:
         """What this method can do, by name."""
         needs = {"training": "loss", "sampling": "decode", "encoding": "encode"}
         return {name: getattr(self, name) for name, ability in needs.items()
-                if ability not in self.model.lacks}
+                if ability not in self.model.lacks and (ability != "loss" or trains(self.model))}
 
 
-def makers(cell: Cell) -> dict[str, Callable[[], Method]]:
-    """What builds the cell's model and, where there is one, the same without condition."""
-    found = {"value": lambda: checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)}
-    known = options(ddpm.__name__).model_fields
-    if known.keys() <= cell.model.keys():
-        shared = {key: cell.model[key] for key in known}
-        found["unconditional"] = lambda: ddpm.Model(cell.shape, None, **shared)
+def trains(model: Method) -> bool:
+    """Whether it has a loss of its own to minimise."""
+    return type(model).loss is not Method.loss
+
+
+def built(cell: Cell) -> dict[str, Method]:
+    """The cell's model and, where its denoiser is this suite's, the same without condition."""
+    found = {"value": checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)}
+    if isinstance(getattr(found["value"], "denoiser", None), UNet):
+        shared = {key: cell.model[key] for key in options(ddpm.__name__).model_fields
+                  if cell.model.get(key) is not None}
+        found["unconditional"] = ddpm.Model(cell.shape, None, **shared)
     return found
 
 
@@ -171,8 +177,8 @@ def work(job: Job) -> dict:
     cell, where = job.cell, device(job)
     torch.manual_seed(seed_for("costs", cell.dataset, cell.method))
     layout = torch.channels_last if where.type == "cuda" else torch.contiguous_format
-    benches = {kind: Bench(make().to(where, memory_format=layout), cell.train.batch_size,
-                           cell.train.precision, cell.gpus) for kind, make in makers(cell).items()}
+    benches = {kind: Bench(model.to(where, memory_format=layout), cell.train.batch_size,
+                           cell.train.precision, cell.gpus) for kind, model in built(cell).items()}
     found = {kind: counted(bench) for kind, bench in benches.items()}
     for kind, values in measured(benches).items():
         found[kind] |= values
@@ -185,7 +191,9 @@ def about(job: Job, benches: dict[str, Bench]) -> dict:
     """What was measured, on what, and why something is absent."""
     cell, bench = job.cell, benches["value"]
     cuda = bench.x.is_cuda
-    reasons = {"encoding": bench.model.lacks.get("encode"), "memory": None if cuda else NO_PEAK,
+    reasons = {"training": None if trains(bench.model) else "nothing of it is trained",
+               "encoding": bench.model.lacks.get("encode"), "memory": None if cuda else NO_PEAK,
+               "sampling": bench.model.lacks.get("decode"),
                "unconditional": None if "unconditional" in benches else OTHER}
     return {"dataset": cell.dataset, "method": cell.method, "method_title": cell.title,
             "recipe": cell.recipe, "generated": cell.generated, "scale": cell.scale,

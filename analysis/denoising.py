@@ -86,7 +86,7 @@ def errors(model: Method, images: np.ndarray, codes: list[np.ndarray | None], ti
     Each entry of `codes` is (n, m), or None for a method without a code. The noise of image i at
     time t depends on `names`, t and i alone; `size` is the batch.
     """
-    place = next(model.parameters()).device
+    place = model.device
     found = np.empty((len(codes), len(images), len(times)), np.float32)
     for rows in tqdm(batches(len(images), size), desc="denoise", mininterval=5):
         part = slice(rows.start, rows.stop)

@@ -30,7 +30,7 @@ def work(job: Job) -> dict:
 @torch.inference_mode()
 def encode(model: Method, images: np.ndarray) -> np.ndarray:
     """uint8 (N, C, H, W) -> codes float32 (N, code_dim); images are read batch by batch."""
-    place = next(model.parameters()).device
+    place = model.device
     parts = []
     for rows in tqdm(batches(len(images), BATCH), desc="encode", mininterval=5):
         parts.append(model.encode(batch_of(images, rows, place)).float().cpu().numpy())

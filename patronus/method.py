@@ -1,5 +1,6 @@
 """The contract a method meets: one class `Model` in one file."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,6 +26,11 @@ class Method(nn.Module):
     def __init__(self, shape: tuple[int, int, int], code_dim: int | None):
         super().__init__()
         self.shape, self.code_dim = tuple(shape), code_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters and buffers are."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def adopt(self, base: "Method") -> None:
         """Take over the trained model that `base:` in config/methods names; before `prepare`."""

@@ -140,7 +140,7 @@ def shuffled(model: Method, images: np.ndarray) -> float:
     """
     rows = range(min(CHECKED, len(images)))
     with torch.inference_mode():
-        x0 = batch_of(images, rows, next(model.parameters()).device)
+        x0 = batch_of(images, rows, model.device)
         own = model.encode(x0)
         errors = np.zeros(2)
         for t in model.diffusion.times(TIMES):

@@ -48,7 +48,8 @@ def work(job: Job) -> dict:
     if not any(p.requires_grad for p in model.parameters()):
         checkpoint.save(job.out, model, checkpoint.config_of(cell))
         save_text(job.out / "history.csv", "step,loss\n")
-        return {"steps": 0, "images_seen": len(chosen), "train_seconds": 0.0}
+        return {"steps": 0, "images_seen": len(chosen), "train_seconds": 0.0,
+                "precision": "32-true"}
     fabric = fabric_for(cell.train.precision, cell.gpus)
     fabric.launch()  # one process a GPU; the others run this same function
     model, found = fit(fabric, model, images, cell.train, names, job.work, to_unit,

@@ -124,7 +124,7 @@ def edit(model: Method, image: np.ndarray, values: Mapping[int, float], steps: i
 
 def _x0(model: Method, image: np.ndarray) -> Tensor:
     """(1, C, H, W) in [-1, 1] on the model's device."""
-    return to_unit(torch.from_numpy(np.array(image[None]))).to(next(model.parameters()).device)
+    return to_unit(torch.from_numpy(np.array(image[None]))).to(model.device)
 
 
 def _inverted(model: Method, image: np.ndarray, steps: int, tick: Tick) -> Inverted:

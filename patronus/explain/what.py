@@ -34,7 +34,7 @@ class Inverted(NamedTuple):
 @torch.inference_mode()
 def inverted(model: Method, images: np.ndarray, settings) -> Inverted:
     """Codes and x_T of images (uint8, n C H W), the common start of every explanation."""
-    x0 = to_unit(torch.from_numpy(images)).to(next(model.parameters()).device)
+    x0 = to_unit(torch.from_numpy(images)).to(model.device)
     code = in_batches(lambda r: model.encode(x0[r]), len(x0), settings)
     x_T = in_batches(lambda r: model.invert(x0[r], code[r], settings.steps), len(x0), settings)
     return Inverted(x0, code, x_T)
@@ -82,7 +82,7 @@ def nearest_patches(model: Method, images: np.ndarray, dims: np.ndarray,
     of equal ones the first is taken. Returns near_images (P, C, H, W) uint8, near_boxes (P, 4),
     near_activation (P,), near_rows (P,).
     """
-    place = next(model.parameters()).device
+    place = model.device
     dim = torch.from_numpy(dims).to(place)
     parts = [_nearest(model, batch_of(images, rows, place), dim, rows.start)
              for rows in tqdm(batches(len(images), settings.batch_size), desc="nearest patches",

@@ -249,7 +249,7 @@ def test_parameters_are_the_published_ones(dataset: str, total: int):
     cell = load_study("paper", datasets=[dataset], methods=["patronus"], seeds=[0]).cell(
         dataset, "patronus", 0)
     with torch.device("meta"):
-        found, plain = (costs.parameters(make()) for make in costs.makers(cell).values())
+        found, plain = map(costs.parameters, costs.built(cell).values())
     assert found["parameters"] == total
     assert found["parameters_denoiser"] + found["parameters_code"] == total
     assert (plain["parameters_code"], plain["parameters_frozen"]) == (0, 0)
@@ -261,7 +261,7 @@ def test_costs_at_published_sizes_are_those_of_the_authors_code():
     """+0.05 % FLOPs a sampling step and +0.9 % with encoding at 32 px (patronus.md section 1)."""
     cell = load_study("paper", datasets=["cifar10"], methods=["patronus"], seeds=[0]).cell(
         "cifar10", "patronus", 0)
-    own, plain = (costs.Bench(make(), 1, "32-true") for make in costs.makers(cell).values())
+    own, plain = (costs.Bench(model, 1, "32-true") for model in costs.built(cell).values())
     encoding, step, base = map(costs.flops, (own.encoding, own.sampling, plain.sampling))
     assert step / base == pytest.approx(1.0005, abs=5e-5)
     assert (step + encoding) / base == pytest.approx(1.009, abs=5e-4)
@@ -282,8 +282,8 @@ def small_cell(method: str):
 
 
 def test_flops_of_an_image_do_not_depend_on_the_batch():
-    make = costs.makers(small_cell("patronus"))["value"]
-    one, four = (costs.counted(costs.Bench(make(), size, "32-true")) for size in (1, 4))
+    model = costs.built(small_cell("patronus"))["value"]
+    one, four = (costs.counted(costs.Bench(model, size, "32-true")) for size in (1, 4))
     assert one == four
     assert 2.5 < one["flops_training"] / one["flops_sampling"] < 3.1
 
@@ -294,7 +294,7 @@ def test_a_frozen_code_is_counted_apart_and_a_plain_model_has_no_code_to_make():
         free = costs.parameters(Patronus((3, 32, 32), 8))
     assert frozen["parameters"] == free["parameters_denoiser"]
     assert (frozen["parameters_code"], frozen["parameters_frozen"]) == (0, free["parameters_code"])
-    bench = costs.Bench(costs.makers(small_cell("ddpm"))["value"](), 2, "32-true")
+    bench = costs.Bench(costs.built(small_cell("ddpm"))["value"], 2, "32-true")
     assert set(bench.actions()) == {"training", "sampling"}
     found = costs.counted(bench)
     table = costs.beside(found, found)
@@ -302,10 +302,17 @@ def test_a_frozen_code_is_counted_apart_and_a_plain_model_has_no_code_to_make():
     assert table["parameters"]["ratio"] == 1
 
 
+def test_what_a_method_cannot_do_costs_nothing_and_says_why():
+    probe = costs.Bench(costs.built(small_cell("ddae"))["value"], 2, "32-true")
+    assert set(probe.actions()) == {"encoding"}
+    assert "unconditional" not in costs.built(small_cell("diffae"))  # another denoiser
+    assert "unconditional" in costs.built(small_cell("diffae_matched"))
+
+
 def test_time_is_measured_for_every_action_of_both():
     cell = small_cell("patronus")
-    found = costs.measured({kind: costs.Bench(make(), 2, "32-true")
-                            for kind, make in costs.makers(cell).items()})
+    found = costs.measured({kind: costs.Bench(model, 2, "32-true")
+                            for kind, model in costs.built(cell).items()})
     assert set(found["value"]) - set(found["unconditional"]) == {"seconds_encoding",
                                                                  "memory_encoding"}
     assert all(value > 0 for key, value in found["value"].items() if key.startswith("seconds"))
