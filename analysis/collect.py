@@ -15,7 +15,7 @@ from patronus.config import Cell, Study, load_study
 from patronus.errors import Problem, guarded
 from patronus.files import load_json, save_json, save_text
 
-CELL_COLUMNS = ["scale", "dataset", "title", "method", "method_title", "recipe", "seed",
+CELL_COLUMNS = ["scale", "dataset", "title", "method", "method_title", "track", "recipe", "seed",
                 "generated", "images_seen"]
 NUMBERS = ("value", "low", "high")
 
@@ -60,7 +60,7 @@ def _with_cell(cell: Cell, study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     if seen is None:
         raise Problem(f"{record}: does not say images_seen; rerun train")
     names = (cell.scale, cell.dataset, study.datasets[cell.dataset].title, cell.method,
-             cell.title, cell.recipe, cell.seed, cell.generated, seen)
+             cell.title, cell.track, cell.recipe, cell.seed, cell.generated, seen)
     return rows.assign(**dict(zip(CELL_COLUMNS, names, strict=True)))[CELL_COLUMNS + COLUMNS]
 
 

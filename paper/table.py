@@ -20,6 +20,10 @@ from patronus.files import save_text
 
 NOT_HERE = "not in this study"
 SPLITS = ("test", "train")  # test first: the headline
+TRACKS = ("", "matched", "published", "supervised")  # in this order; never ranked together
+ABOUT_TRACKS = ("track: matched to Patronus's denoiser, code size and training; published, the "
+                "method's own; supervised, given labels in training and so not to be ranked with "
+                "the others; –, one and the same (baselines/README.md)")
 SPREAD = ("mean ± standard deviation over training seeds; "
           "where one seed was trained no spread is known")
 SPLIT = "split: of the codes (latent score, TAD, captured) or the reference images (the others)"
@@ -64,6 +68,8 @@ def entries(measured: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """
     paper = published()["rows"]
     found = []
+    measured = measured.assign(track=measured["track"].fillna("")).sort_values(
+        "track", key=lambda tracks: tracks.map(TRACKS.index), kind="stable")
     for dataset, of_set in measured.groupby("dataset", sort=False):
         printed = [row for row in paper if row["dataset"] == dataset]
         for split, (method, rows) in itertools.product(
@@ -89,7 +95,8 @@ def _ours(rows: pd.DataFrame, split: str, key: str) -> dict:
         "scale": first["scale"], "dataset": first["dataset"],
         "title": titled(first["title"], bool(first["generated"])),
         "generated": bool(first["generated"]), "method": first["method"],
-        "method_title": first["method_title"], "split": split, "measure": key,
+        "method_title": first["method_title"], "track": first["track"], "split": split,
+        "measure": key,
         "mean": values.mean(), "std": values.std(), "seeds": len(values),
         "n": chosen["n"].min(), "n_max": chosen["n"].max(), "unit": _joined(chosen["unit"]),
         "images_seen": rows["images_seen"].max(), "reason": _joined(reasons)}
@@ -102,8 +109,8 @@ def _printed(row: dict, key: str, *splits: str) -> dict:
 
 
 def _theirs(row: dict, key: str) -> dict:
-    return {"dataset": row["dataset"], "method": "", "method_title": row["title"], "split": "–",
-            "measure": key, "seeds": 0} | _printed(row, key, *SPLITS)
+    return {"dataset": row["dataset"], "method": "", "method_title": row["title"], "track": "",
+            "split": "–", "measure": key, "seeds": 0} | _printed(row, key, *SPLITS)
 
 
 def _joined(values: object) -> str:
@@ -115,14 +122,22 @@ def grid(found: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
     letters: dict[str, str] = {}
     keys = list(found["measure"].unique())
     names = found.groupby("dataset")["title"].first()
-    rows = [[names[dataset], split, title, *(_text(cell, letters) for cell in cells.itertuples()),
-             _seeds(cells)]
-            for (dataset, split, _, title), cells in found.groupby(
-                ["dataset", "split", "method", "method_title"], sort=False)]
-    headings = ["Data set", "Split", "Method", *(COLUMNS[key].title for key in keys), "Seeds"]
+    rows = [[names[dataset], split, title, track or "–",
+             *(_text(cell, letters) for cell in cells.itertuples()), _seeds(cells)]
+            for (dataset, split, _, title, track), cells in found.groupby(
+                ["dataset", "split", "method", "method_title", "track"], sort=False)]
+    headings = ["Data set", "Split", "Method", "Track", *(COLUMNS[key].title for key in keys),
+                "Seeds"]
     if len(names) == 1:
         headings, rows = headings[1:], [row[1:] for row in rows]
+    if not found["track"].any():
+        at = headings.index("Track")
+        headings, rows = _without(headings, at), [_without(row, at) for row in rows]
     return headings, rows, _notes(found, letters)
+
+
+def _without(row: list[str], at: int) -> list[str]:
+    return row[:at] + row[at + 1:]
 
 
 def _text(cell, letters: dict[str, str]) -> str:
@@ -150,7 +165,8 @@ def _notes(found: pd.DataFrame, letters: dict[str, str]) -> list[str]:
     sizes = [_size(cells) for _, cells in found[found["mean"].notna()].groupby(
         "measure", sort=False)]
     reasons = [f"({letter}) {why}" for why, letter in letters.items()]
-    return [SPREAD, SPLIT, *sizes, _training(found), *_caveats(found), *reasons]
+    about = [SPREAD, SPLIT, *([ABOUT_TRACKS] if found["track"].any() else [])]
+    return [*about, *sizes, _training(found), *_caveats(found), *reasons]
 
 
 def _training(found: pd.DataFrame) -> str:

@@ -25,6 +25,7 @@ Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Plant = tuple[str, str, Annotated[float, Field(ge=0, le=1)]]  # attribute, attribute, strength
 Shape = tuple[Literal[1, 3], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+Track = Literal["", "matched", "published", "supervised"]  # baselines/README.md; "": one for both
 SAFE_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "None": None,
               "Literal": Literal, "dict": dict}
 
@@ -153,6 +154,7 @@ class MethodFile(Strict):
     title: str
     module: str
     recipe: str = "published"
+    track: Track = ""
     base: str | None = None  # the trained method it stands on, of the same data set and seed
     study: bool = True  # in the study by default; False: only when named
     code_dim: Positive | None = None  # wins over the data set's and a scale's for all methods
@@ -236,6 +238,7 @@ class Cell(Strict):
     explain: Explain
     classifier: Classifier
     model: dict
+    track: Track = ""
     base: str | None = None  # the method whose trained model this one starts from
     intervene: Intervene = Intervene()
     denoising: Denoising = Denoising()
@@ -414,7 +417,8 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
         model = options(method.module).model_validate(merged.pop("model"))
         return Cell(
             scale=scale, dataset=d, method=m, seed=seed, title=method.title, module=method.module,
-            recipe=method.recipe, base=method.base, generated=_is_generated(spec, dataset),
+            recipe=method.recipe, track=method.track, base=method.base,
+            generated=_is_generated(spec, dataset),
             shape=shaped.shape, code_dim=shaped.code_dim, labels=dataset.labels,
             threads=spec.threads, gpus=spec.gpus, inception=spec.inception,
             reference=dataset.shortcut.reference if dataset.shortcut else None,

@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch) -> Path:
             "code_dim": cell.code_dim, "model": cell.model,
             "about": {"method": method, "title": cell.title, "dataset": dataset}})
         rows += [{"dataset": dataset, "title": "CelebA", "generated": True, "method": method,
-                  "method_title": cell.title, "seed": seed, "images_seen": 12_000,
+                  "method_title": cell.title, "track": "", "seed": seed, "images_seen": 12_000,
                   "measure": key, "variant": "test", "value": value(method, seed, key), "n": n,
                   "unit": "points"} for key, n in (("tad", 1000), ("fd_cls", 256))]
     table = Path("results/ablation/measures/table.csv")

@@ -64,7 +64,7 @@ def measured() -> pd.DataFrame:
                 none = method == "ddpm" or (method, seed) == ("untrained", 1)
                 rows.append({
                     "scale": "smoke", "dataset": dataset, "title": dataset.title(),
-                    "method": method, "method_title": method.title(), "seed": seed,
+                    "method": method, "method_title": method.title(), "track": "", "seed": seed,
                     "generated": True, "measure": "latent_score", "variant": "test",
                     "value": None if none else 0.5 + 0.2 * seed, "n": None if none else 50,
                     "split": "test", "unit": "AUROC", "images_seen": 345,
@@ -254,3 +254,17 @@ def test_two_values_for_one_seed_are_refused():
     twice = pd.concat([measured(), measured()])
     with pytest.raises(Problem, match="several rows for one seed"):
         table.entries(twice, ["latent_score"])
+
+
+def test_rows_stand_by_track_and_the_supervised_ones_last():
+    tracks = {"ddpm": "supervised", "untrained": "matched"}
+    found = measured()
+    found["track"] = found["method"].map(tracks).fillna("")
+    headings, rows, notes = table.grid(table.entries(found, ["latent_score"]))
+    at = headings.index("Track")
+    ours = [row[at] for row in rows if row[0] == rows[0][0] and row[1] == "test"]
+    assert ours == sorted(ours, key=("–", "matched", "published", "supervised").index)
+    assert set(ours) == {"–", "matched", "supervised"}
+    assert any("not to be ranked" in note for note in notes)
+    plain = table.grid(table.entries(measured(), ["latent_score"]))
+    assert "Track" not in plain[0] and not any("not to be ranked" in note for note in plain[2])
