@@ -67,7 +67,8 @@ for ax, words, (kind, random) in zip(panels, TITLES, kinds.items(), strict=True)
            markerfacecolor="white", markeredgewidth=0.6)
     ax.plot(ours["success_shuffled"][index[kind], order], y + 0.1, "x", color="black",
             markersize=3.2, markeredgewidth=0.8, label="shuffled code", clip_on=False)
-    ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], ylim=(len(order) - 0.4, -0.6), title=words)
+    ax.set(xlim=(0, 1), ylim=(len(order) - 0.4, -0.6), title=words)
+    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     ax.set_yticks(y, [names[k] for k in order])
     ax.tick_params(axis="y", length=0)
     for edge in y[1:] - 0.5:

@@ -37,7 +37,7 @@ order = [k for k in np.argsort(-np.nan_to_num(ours["success"][at].max(0), nan=-1
 
 # %%
 rows = max(1, -(-len(order) // COLUMNS))
-fig, axes = plt.subplots(rows, COLUMNS, figsize=(style.TEXT, 1.0 * rows + 0.65), squeeze=False,
+fig, axes = plt.subplots(rows, COLUMNS, figsize=(style.TEXT, 1.1 * rows + 0.65), squeeze=False,
                          sharex=True, sharey=True)
 x = np.arange(len(DOSES))
 
@@ -55,7 +55,7 @@ for ax, k in zip(axes.flat, order, strict=False):
     curve(ax, ours, k, style.PALETTE[0], "learned code", marker="o", markersize=2)
     ax.plot(x, ours["success_shuffled"][at, k], color="black", linestyle=":", linewidth=0.8,
             label="shuffled code")
-    ax.set_title(f"{names[k]} ({ours['best'][k]}; {ours['success_n'][0, k]})")
+    ax.set_title(f"{names[k]}\n{ours['best'][k]} · {ours['success_n'][0, k]}", fontsize=6.5)
 
 # %%
 for ax in axes.flat:
@@ -70,7 +70,7 @@ if handles:
     fig.legend(handles[::-1], labels[::-1], loc="outside upper center", ncols=3, frameon=False)
 sheets.sign(
     fig, scale, about,
-    f"in brackets: dimension, and n of {len(ours['rows'])} {about['split']} images",
+    f"below the part: dimension, and n of {len(ours['rows'])} {about['split']} images",
     f"{about['ddim_steps']} DDIM steps",
     f"control: {other['method']}, {other['images_seen']:,} images seen, n of "
     f"{len(control['rows'])}, {other['ddim_steps']} DDIM steps")
