@@ -262,7 +262,9 @@ rule count_costs:
 
 
 rule measure:
-    input: made("data"), made("references"), made("codes"), made("samples")
+    input:
+        made("data"), made("references"), made("codes"), made("samples"),
+        made("interventions"), made("denoising"),
     output: made("measures", "measures.csv", DONE)
     params: key=key("measures", "analysis.measure")
     log: log("measures")

@@ -5,6 +5,7 @@ and details.json (per attribute scores, what was dropped, sizes of references).
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from patronus.prepared import Prepared
 from patronus.stage import Job, device, run
 
 REFERENCE_SPLITS = ("train", "test")
+BUNDLES = ("interventions", "denoising")  # stages that write their arrays into one npz
 
 
 class Arrays:
@@ -41,7 +43,8 @@ class Arrays:
         self._loaders: dict[str, Callable] = {
             "images": self.data.images, "labels": self._labels, "codes": self._codes,
             "samples": self._samples, "features": self._features,
-            "extractors": self._extractor}
+            "extractors": self._extractor, "parts": self._parts,
+            **{stage: partial(_bundled, self.job.folder(stage), stage) for stage in BUNDLES}}
         self._known: dict[str, object] = {}
 
     def __getitem__(self, name: str):
@@ -58,6 +61,11 @@ class Arrays:
 
     def _labels(self, split: str) -> Labels:
         return Labels.of(self.data.labels(split), self.data.meta["labels"])
+
+    def _parts(self, what: str) -> np.ndarray:
+        """parts.test: masks uint32 (N, H, W) of the test images; parts.names: of their bits."""
+        masks, names = self.data.parts()
+        return {"test": masks, "names": np.array(names)}[what]
 
     def _codes(self, split: str) -> np.ndarray:
         codes = _stored(self.job.folder("codes"), split)
@@ -100,11 +108,27 @@ def _stored(folder: Path, name: str, reason: str | None = None) -> np.ndarray:
     path = folder / f"{name}.npy"
     if path.is_file():
         return np.load(path, mmap_mode="r")
-    reasons = load_json(folder / "none.json") if (folder / "none.json").is_file() else {}
-    why = reasons.get(reason or name) or reasons.get("reason")
-    if why:
-        raise NotApplicable(why)
-    raise Problem(f"{path}: is missing, and none.json gives no reason; rerun that stage")
+    raise _absent(path, reason or name)
+
+
+def _bundled(folder: Path, stage: str, key: str) -> np.ndarray:
+    """One array of `folder`/`stage`.npz; where that is absent, the reason given in none.json."""
+    path = folder / f"{stage}.npz"
+    if not path.is_file():
+        raise _absent(path, "reason")
+    with np.load(path) as held:
+        if key not in held:
+            raise Problem(f"{path}: has no array '{key}'; rerun that stage")
+        return held[key]
+
+
+def _absent(path: Path, name: str) -> NotApplicable | Problem:
+    """Why a file is absent: the reason for `name` in none.json, or that there is none."""
+    none = path.with_name("none.json")
+    reasons = load_json(none) if none.is_file() else {}
+    why = reasons.get(name) or reasons.get("reason")
+    return NotApplicable(why) if why else Problem(
+        f"{path}: is missing, and none.json gives no reason; rerun that stage")
 
 
 def evaluate(spec: Spec, row: Row, arrays: Arrays) -> Value:
@@ -150,4 +174,4 @@ def work(job: Job) -> dict:
 
 if __name__ == "__main__":
     run("measures", "analysis.measure", work,
-        inputs=("data", "references", "codes", "samples"))
+        inputs=("data", "references", "codes", "samples", *BUNDLES))

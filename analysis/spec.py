@@ -66,7 +66,8 @@ class Row:
     `compute` is a pure function of the arrays that `needs` names, in that order; it raises
     NotApplicable with the reason where they allow no answer. Needs are names that
     `analysis.measure.Arrays` resolves: images.<split>, labels.<split>, codes.<split>,
-    samples.<name>, features.<extractor>.<split or sample name>.
+    samples.<name>, features.<extractor>.<split or sample name>, interventions.<array>,
+    denoising.<array>, parts.test (masks), parts.names (of their bits).
     """
 
     variant: str
@@ -89,13 +90,15 @@ class Spec:
     least_n: int = 1  # rows of the shortest array; with fewer the answer is n/a
     paired: bool = False  # row i of all arrays is the same image: trimmed to the shortest
     spread: str = ""  # what low and high mean
+    chance: str = ""  # what a model that knows nothing gets, where there is such a level
 
 
 @dataclass(frozen=True)
 class Known:
     """A case with a known answer: low <= value <= high, or `reason` is part of the n/a reason.
 
-    Tried on every function that the measure's rows compute.
+    Tried on every function that the measure's rows compute. `n` is the n that it must say, by
+    default the length of the first array.
     """
 
     measure: str
@@ -104,6 +107,7 @@ class Known:
     low: float = -np.inf
     high: float = np.inf
     reason: str = ""
+    n: int | None = None
 
 
 def modules() -> list[str]:

@@ -14,7 +14,7 @@ from analysis import collect, measure, references
 from analysis.spec import COLUMNS, FOLDER, KEY, Known, expected, modules, specs
 from patronus.config import Cell, Dataset, Study
 from patronus.errors import NotApplicable, Problem
-from patronus.files import load_json, save_json, save_npy
+from patronus.files import load_json, save_json, save_npy, save_npz
 from patronus.sources import ROOT, closure
 from patronus.stage import Job
 
@@ -51,7 +51,7 @@ def test_known_answers(module: str, case: Known):
             continue
         found = compute(*arrays)
         assert case.low <= found.value <= case.high
-        assert found.n == len(arrays[0])
+        assert found.n == (len(arrays[0]) if case.n is None else case.n)
         assert found.low is None or not found.low > found.value
         assert found.high is None or not found.high < found.value
         assert compute(*arrays) == found
@@ -136,7 +136,28 @@ def toy(tmp_path, monkeypatch):
         save_npy(_job("samples").out / f"{name}.npy", images)
     save_json(_job("samples").out / "none.json", {"own": "it has no sampler of its own"})
     save_json(_job("checkpoints").out / "record.json", {"found": {"images_seen": 640}})
+    save_npz(_job("interventions").out / "interventions.npz", **_interventions())
+    mse = rng.uniform(0.1, 0.2, size=(2, 20, 3)).astype(np.float32)
+    mse[1] = 2 * mse[0]
+    save_npz(_job("denoising").out / "denoising.npz", kinds=np.array(["code", "shuffled"]),
+             mse=mse)
     return tmp_path
+
+
+def _interventions() -> dict[str, np.ndarray]:
+    """Ten test images that show at once, in half the image, what dimensions 2 and 3 are set to."""
+    codes, rows, dims = np.load(_job("codes").out / "test.npy"), np.arange(10), np.array([3, 2])
+    kinds = ["max", "thrice", "max_random", "thrice_random", "q95", "q50", "q05"]
+    levels = np.quantile(codes, (1, 1, 1, 1, 0.95, 0.5, 0.05), axis=0).astype(np.float32)
+    edited = np.tile(codes[rows], (len(kinds), len(dims), 1, 1))
+    for d, dim in enumerate(dims):
+        edited[:, d, :, dim] = levels[:, dim, None]
+    grid, by_part = edited.shape[:3], (len(kinds), 2)
+    return {"rows": rows, "dims": dims, "sigma": codes.std(0), "kinds": np.array(kinds),
+            "levels": levels, "codes": edited, "codes_recon": np.stack([codes[rows]] * 2),
+            "share": np.ones(grid), "area": np.full(grid, 0.5), "hit": np.ones(grid),
+            "square": np.full(grid, 0.25), "success": np.full(by_part, 0.75),
+            "success_shuffled": np.full(by_part, 0.25)}
 
 
 def _reference() -> dict:
@@ -175,6 +196,12 @@ def test_measures_of_a_whole_cell(toy):
     assert rows.n["rfd_cls", "train", "classifier"] == "40"
     assert rows.value["fid", "test", "inception"] == ""
     assert "PATRONUS_DOWNLOAD" in rows.reason["fid", "test", "inception"]
+    for name, value in (("fidelity", 1), ("realised", 1), ("selectivity", 1), ("locality", 2),
+                        ("pointing", 1), ("change_area", 0.25)):
+        assert float(rows.value[name, "inverted", ""]) == pytest.approx(value), name
+    assert float(rows.value["causal_success", "thrice_random", ""]) == 0.75
+    assert float(rows.value["causal_success_shuffled", "max", ""]) == 0.25
+    assert float(rows.value["conditioning", "test", ""]) == pytest.approx(2)
     assert ((rows.value == "") == (rows.reason != "")).all()
 
 
@@ -218,18 +245,24 @@ def test_a_method_without_a_code_gets_rows_with_its_reason(toy):
              np.load(_job("data").out / "test.npy")[:8])
     save_json(_job("samples", "plain").out / "none.json",
               {key: "DDPM has no code" for key in ("conditional", "reconstruction", "own")})
+    save_json(_job("interventions", "plain").out / "none.json", {"reason": "DDPM has no code"})
+    save_npz(_job("denoising", "plain").out / "denoising.npz", kinds=np.array(["none"]),
+             mse=np.ones((1, 20, 3)))
     rows = _measures("plain")
     assert list(rows.index) == expected()
     for name in ("latent_score", "tad", "captured"):
         assert rows.reason[name, "test", ""] == "DDPM has no code"
     assert rows.reason["psnr", "random", ""] == "DDPM has no code"
+    assert rows.reason["fidelity", "inverted", ""] == "DDPM has no code"
+    assert rows.reason["conditioning", "test", ""] == "the method has no code"
     assert "n = 8 is below" in rows.reason["fd_cls", "test", "classifier"]
 
 
 @pytest.mark.parametrize(("file", "content"), [
     ("codes/discs/good/seed0/test.npy", np.full((80, 4), np.nan, np.float32)),
     ("samples/discs/good/seed0/conditional.npy", np.zeros((40, 1, 16, 16), np.uint8)),
-    ("samples/discs/good/seed0/reconstruction.npy", None)])
+    ("samples/discs/good/seed0/reconstruction.npy", None),
+    ("interventions/discs/good/seed0/interventions.npz", None)])
 def test_a_spoilt_or_missing_input_is_named(toy, file, content):
     _reference()
     path = Path("results/toy", file)
@@ -239,6 +272,25 @@ def test_a_spoilt_or_missing_input_is_named(toy, file, content):
     with pytest.raises(Problem, match=str(path)):
         measure.work(_job("measures"))
     assert not (_job("measures").out / "measures.csv").exists()
+
+
+def test_an_array_that_an_older_stage_did_not_write_is_named(toy):
+    held = _interventions()
+    del held["levels"]
+    save_npz(_job("interventions").out / "interventions.npz", **held)
+    with pytest.raises(Problem, match="interventions.npz: has no array 'levels'; rerun"):
+        measure.Arrays(_job("measures"))["interventions.levels"]
+
+
+def test_only_generated_sets_know_the_parts_of_an_image(toy):
+    with pytest.raises(NotApplicable, match="only generated sets"):
+        measure.Arrays(_job("measures"))["parts.test"]
+    folder, masks = _job("data").out, np.ones((80, 16, 16), np.uint32)
+    save_npy(folder / "parts.npy", masks)
+    save_json(folder / "parts.json", {"parts": ["bright"], "negated": []})
+    arrays = measure.Arrays(_job("measures"))
+    np.testing.assert_array_equal(arrays["parts.test"], masks)
+    assert arrays["parts.names"].tolist() == ["bright"]
 
 
 def test_the_table_holds_every_cell_and_names_what_is_missing(toy):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from cleanfid import fid as cleanfid
 from PIL import Image
+from scipy.stats import rankdata
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score, roc_auc_score
 from sklearn.model_selection import KFold, cross_val_score
@@ -17,7 +19,18 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from analysis import features, frechet
 from analysis.measures import reconstruction
 from analysis.measures.latent_score import latent_score, published
-from analysis.measures.tad import auroc_matrix, captured_value, redundancy, tad, tad_value
+from analysis.measures.tad import (
+    auroc_matrix,
+    captured_value,
+    held_out,
+    held_out_value,
+    mid_ranks,
+    pca_value,
+    principal,
+    redundancy,
+    tad,
+    tad_value,
+)
 from analysis.references import (
     Classifier,
     fit,
@@ -110,6 +123,13 @@ def test_auroc_by_ranks_equals_scikit_learn(holes):
         np.testing.assert_allclose(ours[k], expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("n", [0, 1, 200])
+def test_ranks_equal_scipy(n):
+    codes = RNG(0).normal(size=(n, 3)) * [1, 1, 0]
+    codes[:, 1] = np.maximum(np.round(codes[:, 1], 1), 0)
+    np.testing.assert_array_equal(mid_ranks(codes), rankdata(codes, axis=0).T)
+
+
 @pytest.mark.parametrize("holes", [0.0, 0.2])
 def test_redundancy_equals_scikit_learn(holes):
     _, attributes = _codes_and_attributes(holes)
@@ -133,8 +153,11 @@ def test_tad_pair_by_pair():
         captured.append(two_sided[-1] >= 0.75 and r <= 0.2)
         total += (two_sided[-1] - two_sided[-2]) * captured[-1]
     found = tad(codes, attributes)
-    assert found.tad == pytest.approx(total, abs=1e-9) and total > 0.1
-    assert found.captured.tolist() == captured == [False, True, True, True, False]
+    assert found["tad"] == pytest.approx(total, abs=1e-9) and total > 0.1
+    assert found["is_captured"].tolist() == captured == [False, True, True, True, False]
+    assert found["captured"] == 3 and type(found["captured"]) is int
+    assert type(found) is dict and type(found["tad"]) is float
+    assert found["auroc"].shape == (5, 7)
 
 
 @pytest.mark.parametrize(("flipped", "captured"), [(50, True), (51, False)])
@@ -144,18 +167,36 @@ def test_an_attribute_is_captured_from_an_auroc_of_three_quarters(flipped, captu
     code[:flipped] = 1
     code[200:200 + flipped] = 0  # AUROC = 1 - flipped / 200
     found = tad(np.stack([code, np.zeros(400)], axis=1), truth[:, None])
-    assert found.captured.tolist() == [captured]
-    assert found.tad == pytest.approx(0.25 if captured else 0)
+    assert found["is_captured"].tolist() == [captured]
+    assert found["tad"] == pytest.approx(0.25 if captured else 0)
 
 
 def test_tad_drops_constant_attributes_and_refuses_one_dimension():
     codes, attributes = _codes_and_attributes(0.0)
     attributes[:, 2] = 1
     found = tad(codes, attributes)
-    assert found.dropped.tolist() == [False, False, True, False, False]
-    assert not found.captured[2] and np.isnan(found.auroc[2]).all()
+    assert found["dropped"].tolist() == [False, False, True, False, False]
+    assert not found["is_captured"][2] and np.isnan(found["auroc"][2]).all()
+    assert tad_value(codes, _labels(attributes)).detail["dropped"] == ["a2"]
     with pytest.raises(NotApplicable, match="only one"):
         tad(codes[:, :1], attributes)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, bool, np.float32])
+def test_tad_takes_attributes_of_any_type(kind):
+    codes, attributes = _codes_and_attributes(0.0)
+    found, expected = tad(codes.astype(np.float32), attributes.astype(kind)), tad(codes, attributes)
+    assert all(np.array_equal(found[key], expected[key], equal_nan=True) for key in expected)
+
+
+@pytest.mark.parametrize(("codes", "attributes", "message"), [
+    (np.zeros((4, 2)), np.array([[-1, 1, 1, -1]]).T, "0, 1 or NaN"),
+    (np.zeros((4, 2)), np.zeros((3, 1)), "are needed, not"),
+    (np.zeros((4, 2)), np.zeros(4), "are needed, not"),
+    (np.full((4, 2), np.nan), np.array([[0, 1, 1, 0]]).T, "finite")])
+def test_tad_refuses_what_it_would_misread(codes, attributes, message):
+    with pytest.raises(ValueError, match=message):
+        tad(codes, attributes)
 
 
 def test_tad_tells_the_best_dimension_of_every_attribute_and_what_chance_gives():
@@ -173,6 +214,76 @@ def test_tad_tells_the_best_dimension_of_every_attribute_and_what_chance_gives()
     assert all(0.5 < value < 0.65 for value in shuffled.values())
     assert found["best_auroc"]["a3"] > 0.9
     assert captured_value(codes, _labels(attributes)).detail == found
+
+
+def test_held_out_tad_pair_by_pair():
+    """Dimensions and signs chosen on one half, AUROC of the other by scikit-learn."""
+    codes, attributes = _codes_and_attributes(0.0)
+    train = tad(codes[:150], attributes[:150])
+    found = held_out(train, codes[150:], attributes[150:])
+    total = 0.0
+    for truth, captured in zip(attributes.T, train["is_captured"], strict=True):
+        fitted = np.array([roc_auc_score(truth[:150], c[:150]) for c in codes.T])
+        first, second = np.argsort(-np.abs(fitted - 0.5))[:2]
+        a, b = (roc_auc_score(truth[150:], (1 if fitted[d] >= 0.5 else -1) * codes[150:, d])
+                for d in (first, second))
+        total += (a - b) * captured
+    assert found["tad"] == pytest.approx(total, abs=1e-9) and total > 0.1
+    assert found["captured"] == train["captured"] > 0
+
+
+def test_on_null_codes_luck_lifts_the_training_part_and_not_the_held_out_part():
+    pairs = []
+    for seed in range(40):
+        rng = RNG(seed)
+        codes, attributes = rng.normal(size=(400, 10)), rng.integers(0, 2, (400, 6))
+        train = tad(codes[:200], attributes[:200])
+        test = held_out(train, codes[200:], attributes[200:])
+        pairs.append([(part["best"].mean(), part["difference"].mean()) for part in (train, test)])
+    (train_best, train_difference), (test_best, test_difference) = np.mean(pairs, axis=0)
+    assert train_best > 0.55 and test_best == pytest.approx(0.5, abs=0.01)
+    assert train_difference > 0.01 and test_difference == pytest.approx(0, abs=0.01)
+    assert test_difference < train_difference
+
+
+def test_held_out_tad_drops_what_is_constant_in_either_part():
+    codes, attributes = _codes_and_attributes(0.0)
+    attributes[:150, 2] = attributes[150:, 3] = 1
+    train = tad(codes[:150], attributes[:150])
+    assert train["is_captured"][3]
+    found = held_out(train, codes[150:], attributes[150:])
+    assert found["dropped"].tolist() == [False, False, True, True, False]
+    assert not found["is_captured"][3] and np.isfinite(found["tad"])
+    rare = np.zeros(300)
+    rare[0] = 1  # in one fold's held-out part, and so in four folds' training part
+    labels = _labels(np.stack([attributes[:, 0], rare], axis=1))
+    assert held_out_value(codes, labels).detail["dropped"] == ["a1"]
+
+
+def test_principal_components_do_not_mind_scale_rotation_of_copies_or_missing_rank():
+    rng = RNG(0)
+    sources = rng.normal(size=(200, 3))
+    codes = np.repeat(sources, (20, 12, 8), axis=1) * rng.lognormal(size=40) + rng.normal(size=40)
+    found = principal(codes)
+    assert found.shape == (200, 32)
+    assert (found[:, 3:] == 0).all(), "what has no variance must not be read from rounding"
+    close = np.abs(np.corrcoef(found[:, :3].T, sources.T)[:3, 3:])
+    assert (close.argmax(axis=1) == [0, 1, 2]).all() and (close.max(axis=1) > 0.95).all()
+    assert (principal(np.zeros((40, 33))) == 0).all()
+    codes = rng.normal(size=(200, 40)) @ rng.normal(size=(40, 40))
+    expected = PCA(32, svd_solver="full").fit_transform(StandardScaler().fit_transform(codes))
+    np.testing.assert_allclose(np.abs(principal(codes)), np.abs(expected), atol=1e-8)
+
+
+def test_tad_of_components_undoes_copies_and_is_fitted_in_each_fold():
+    rng = RNG(0)
+    values = rng.integers(0, 2, (600, 4)).astype(float)
+    codes = np.repeat(values + 0.2 * rng.normal(size=values.shape), (24, 12, 6, 3), axis=1)
+    assert tad_value(codes, _labels(values)).value == pytest.approx(0, abs=1e-12)
+    found = pca_value(codes, _labels(values))
+    folds = KFold(5, shuffle=True, random_state=0)
+    expected = [tad(principal(codes[rows]), values[rows])["tad"] for rows, _ in folds.split(codes)]
+    assert found.value == pytest.approx(np.mean(expected), abs=1e-12) and found.value > 1.5
 
 
 # --- latent score ------------------------------------------------------------------------------

@@ -129,6 +129,8 @@ def asked(study: Study) -> dict[Path, tuple[str, Cell]]:
     needs = [path for name in catalogue.wanted(study) for path in catalogue.needs(name, study)]
     found = [(path.parts[2], study.cell(path.parts[3], path.parts[4], path.parts[5][4:]))
              for path in needs if path.parts[2] in FIGURE_STAGES.values()]
+    found += [(stage, cell) for stage in ("interventions", "denoising")  # measures read them
+              for cell in study.benchmark.values()]
     for stage, cell in list(found):
         if stage == "shortcut":
             fair = study.cell(cell.reference, cell.method, cell.seed)
@@ -393,12 +395,12 @@ def test_hole_in_the_grid_fails_the_collection(copy):
 def test_failed_job_leaves_everything_else_and_is_all_that_runs_again(copy):
     before = copy.results()
     folder = str(CELL.folder("measures"))
-    source = copy.clone / "analysis" / "measures" / "tad.py"
+    source = copy.clone / "analysis" / "measures" / "fid.py"
     text = source.read_text()
-    append(source, "\nfrom patronus.errors import Problem\nraise Problem('tad: out of order')\n")
+    append(source, "\nfrom patronus.errors import Problem\nraise Problem('fid: out of order')\n")
     done = copy.snakemake(f"{folder}/record.json", "--config", "scale=tiny")
     assert done.returncode != 0
-    assert errors(done) == ["error: tad: out of order"]
+    assert errors(done) == ["error: fid: out of order"]
     assert {f: d for f, d in before.items() if not f.startswith(folder)}.items() \
         <= copy.results().items()
     assert f"{folder}/record.json" not in copy.results()

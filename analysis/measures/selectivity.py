@@ -1,0 +1,99 @@
+"""Selectivity: does only the dimension move that was set? (measures.md B2)
+
+|delta_j| / sigma_j over the sum of |delta_k| / sigma_k of all m dimensions, delta = E(x') - E(xhat)
+after do(j, v_max): mean over images, then over the D dimensions of largest spread. Chance is 1 / m,
+where all move alike. Dimensions that are dead (no spread over training codes) do not count, nor
+do images whose code the edit did not change.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from analysis.resampling import SPREAD, kind, over_images, summary
+from analysis.spec import Known, Row, Spec, Value
+
+DEAD = 1e-6  # of the largest standard deviation
+NOTHING = 1e-4  # standard deviations, mean over dimensions: rounding moves a code so far
+NONE = "no edit changed the code of any image"
+
+
+def shares(edited: np.ndarray, recon: np.ndarray, sigma: np.ndarray,
+           dims: np.ndarray) -> np.ndarray:
+    """Share (D, n) of the change that each edited dimension dims (D,) has, in [0, 1].
+
+    edited (D, n, m), recon (n, m), sigma (m,). NaN where nothing changed or dims[d] is dead.
+    """
+    alive = sigma > DEAD * sigma.max()
+    scale = np.divide(1, sigma, out=np.zeros(len(sigma)), where=alive, dtype=np.float64)
+    found = np.full(edited.shape[:2], np.nan)
+    for d, dim in enumerate(dims):  # one dimension at a time: codes are many
+        moved = np.abs(edited[d].astype(np.float64) - recon) * scale
+        total = moved.sum(axis=1)
+        changed = (total > NOTHING * alive.sum()) & alive[dim]
+        found[d, changed] = moved[changed, dim] / total[changed]
+    return found
+
+
+def selectivity(name: str, start: int) -> Callable[..., Value]:
+    """The measure under the kind `name`, which starts from x_T number `start` (0 inverted)."""
+    def compute(dims: np.ndarray, kinds: np.ndarray, sigma: np.ndarray, codes: np.ndarray,
+                codes_recon: np.ndarray) -> Value:
+        """Mean share, in [0, 1]: dims (D,), kinds (V,), sigma (m,), codes (V, D, n, m),
+        codes_recon (2, n, m) of interventions.npz."""
+        found = shares(codes[kind(kinds, name)], codes_recon[start], sigma, dims)
+        alive = int((sigma > DEAD * sigma.max()).sum())
+        return summary(over_images(found), NONE, chance=1 / alive if alive else None)
+
+    return compute
+
+
+SPECS = (
+    Spec(name="selectivity", title="Selectivity", unit="share of the change", direction="higher",
+         source="measures.md B2", chance="1 / m", spread=SPREAD,
+         rows=tuple(Row(variant, selectivity(name, start),
+                        ("interventions.dims", "interventions.kinds", "interventions.sigma",
+                         "interventions.codes", "interventions.codes_recon"), "test")
+                    for variant, name, start in (("inverted", "max", 0),
+                                                 ("random", "max_random", 1)))),
+)
+
+
+def _given(move: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> tuple:
+    """Editing dimension d moves the 7 dimensions by move[d] standard deviations (5, 7)."""
+    recon = np.tile(rng.normal(size=(30, 7)), (2, 1, 1))
+    codes = recon[:, None] + (move * sigma)[None, :, None]
+    return np.arange(5), np.array(["max", "max_random"]), sigma, codes, recon
+
+
+def _alone(rng: np.random.Generator) -> tuple:
+    return _given(3 * np.eye(5, 7), rng.uniform(0.1, 9, 7), rng)
+
+
+def _all(rng: np.random.Generator) -> tuple:
+    """All move equally far, half of them down."""
+    return _given(np.where(np.arange(7) % 2, 1.0, -1.0) * np.ones((5, 1)),
+                  rng.uniform(0.1, 9, 7), rng)
+
+
+def _holes(rng: np.random.Generator) -> tuple:
+    """Dimension 2 is dead, 4 does nothing, images 0 to 9 do not change: three perfect ones stay."""
+    move, sigma = 3 * np.eye(5, 7), np.ones(7)
+    move[4], sigma[2] = 0, 0
+    dims, kinds, sigma, codes, recon = _given(move, sigma, rng)
+    codes[:, :, :10] = recon[:, None, :10]
+    codes[:, :, 10:, 2] += 0.1  # 0.1 / 0 standard deviations
+    codes[:, 4] = recon
+    return dims, kinds, sigma, codes, recon
+
+
+def _still(rng: np.random.Generator) -> tuple:
+    return _given(np.zeros((5, 7)), np.ones(7), rng)
+
+
+KNOWN = (
+    Known("selectivity", "perfect", _alone, 1 - 1e-12, 1 + 1e-12),
+    Known("selectivity", "null", _all, 1 / 7 - 1e-12, 1 / 7 + 1e-12),
+    Known("selectivity", "hostile", _holes, 1 - 1e-12, 1 + 1e-12, n=3),
+    Known("selectivity", "hostile", _still, reason="no edit changed"),
+)
