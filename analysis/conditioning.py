@@ -80,7 +80,9 @@ def counterpart(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
     same = [other for other in cells if other.module == UNCONDITIONAL
             and (other.dataset, other.seed, other.recipe)
             == (cell.dataset, cell.seed, cell.recipe)
-            and other.model.items() <= cell.model.items()]
+            and cell.model.get("denoiser", "patronus") == "patronus"
+            and all(cell.model.get(key) in (value, None)  # None or absent: the default
+                    for key, value in other.model.items())]
     return min(same, key=lambda other: other.method, default=None)
 
 

@@ -53,6 +53,8 @@ class Bench:
 
     def training(self) -> None:
         self.model.train()
+        if hasattr(self.model, "step"):
+            self.model.step.fill_(1)  # an ordinary step, not one of those with a penalty
         with self.fabric.autocast():
             loss = self.model.loss(self.x)["loss"]
         loss.backward()
@@ -60,6 +62,14 @@ class Bench:
     @torch.no_grad()
     def sampling(self) -> None:
         self.model.eval().decode(self.x, self.code, 1)
+
+    @torch.no_grad()
+    def steps(self) -> int:
+        """Steps that `sampling` takes: one, unless the method has a number of its own."""
+        seen: list[int] = []
+        self.model.eval().decode(self.x[:1], None if self.code is None else self.code[:1], 1,
+                                 lambda t, _: seen.append(t))
+        return len(seen)
 
     @torch.no_grad()
     def encoding(self) -> None:
@@ -79,8 +89,10 @@ def trains(model: Method) -> bool:
 
 def built(cell: Cell) -> dict[str, Method]:
     """The cell's model and, where its denoiser is this suite's, the same without condition."""
-    found = {"value": checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)}
-    if isinstance(getattr(found["value"], "denoiser", None), UNet):
+    model = checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)
+    found = {"value": model}
+    if isinstance(getattr(getattr(model, "net", None), "unet", getattr(model, "denoiser", None)),
+                  UNet):
         shared = {key: cell.model[key] for key in options(ddpm.__name__).model_fields
                   if cell.model.get(key) is not None}
         found["unconditional"] = ddpm.Model(cell.shape, None, **shared)
@@ -89,7 +101,8 @@ def built(cell: Cell) -> dict[str, Method]:
 
 def parameters(model: Method) -> dict[str, int]:
     """How many are trainable, how many of these are the denoiser's or the code's; frozen ones."""
-    code = {id(p) for p in model.code_parameters()}
+    # without a code they are something else's: the discriminator's of a GAN
+    code = {id(p) for p in model.code_parameters()} if model.code_dim else set()
 
     def count(keep: Callable[[nn.Parameter], bool]) -> int:
         return sum(p.numel() for p in model.parameters() if keep(p))
@@ -119,12 +132,17 @@ def flops(action: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
+def counts(bench: Bench, name: str) -> int:
+    """How many of what is priced one action holds: steps of sampling, else one."""
+    return bench.steps() if name == "sampling" else 1
+
+
 def counted(bench: Bench) -> dict[str, float]:
     """Parameters, and FLOPs per image."""
     found = parameters(bench.model)
     for name, action in bench.actions().items():
         bench.model.zero_grad(set_to_none=True)
-        found[f"flops_{name}"] = flops(action) / len(bench.x)
+        found[f"flops_{name}"] = flops(action) / len(bench.x) / counts(bench, name)
     if {"flops_encoding", "flops_sampling"} <= found.keys():
         found["flops_with_encoding"] = found["flops_encoding"] + found["flops_sampling"]
     return found
@@ -139,7 +157,9 @@ def measured(benches: dict[str, Bench]) -> dict[str, dict[str, float | None]]:
     found: dict = {kind: {} for kind in benches}
     for kind, name, _ in actions:
         seconds, memory = zip(*(one[kind, name] for one in rounds), strict=True)
-        found[kind][f"seconds_{name}"] = statistics.median(seconds) / len(benches[kind].x)
+        bench = benches[kind]
+        found[kind][f"seconds_{name}"] = (statistics.median(seconds) / len(bench.x)
+                                          / counts(bench, name))
         found[kind][f"memory_{name}"] = memory[-1]
     return found
 

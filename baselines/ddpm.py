@@ -16,7 +16,8 @@ from patronus.unet import UNet
 class Model(Method):
     """`code_dim` of the study is ignored: there is no code."""
 
-    lacks = {ability: "a plain DDPM has no code" for ability in ("encode", "locate")}
+    lacks = {ability: "a plain DDPM has no code" for ability in ("encode", "locate")} \
+        | {"generate": "decode is its own sampler already"}
 
     def __init__(self, shape: tuple[int, int, int], code_dim: int | None = None, *,
                  base: int = 64,

@@ -58,6 +58,7 @@ class Model(Method):
         self.answered = Diffusion(prediction)  # what the frozen denoiser answers
         self.diffusion = Diffusion("eps")  # of the shifted eps
         self.branch = Branch(shape[0], code_dim, base, multipliers, dropout)
+        self.adopted = False
 
     def adopt(self, base: Method) -> None:
         """Copy the trained denoiser."""
@@ -72,6 +73,12 @@ class Model(Method):
         except RuntimeError as error:
             raise Problem("pdae: its DDPM has other sizes; give both the same shape and options "
                           "`base` and `multipliers`") from error
+        self.adopted = True
+
+    def prepare(self, images: Tensor) -> None:
+        if not self.adopted:
+            raise Problem("pdae: stands on a trained DDPM; write `base: ddpm` into its file in "
+                          "config/methods")
 
     def loss(self, x0: Tensor) -> dict[str, Tensor]:
         """Weighted noise MSE of the shifted eps, given the code of the clean image."""

@@ -43,8 +43,9 @@ class Method(nn.Module):
         """
 
     def code_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters that make the code; trained at lr * code_lr_scale."""
-        return iter(())
+        """Parameters that make the code, by default `encoder`'s; trained at lr * code_lr_scale."""
+        encoder = getattr(self, "encoder", None)
+        return encoder.parameters() if isinstance(encoder, nn.Module) else iter(())
 
     def loss(self, x0: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Scalars by name; "loss" is minimised. Noise comes from torch's global generator.

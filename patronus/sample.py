@@ -41,7 +41,8 @@ def work(job: Job) -> dict:
             missing[name] = str(reason)
     if missing:
         save_json(job.out / "none.json", missing)
-    return {"counts": counts, "steps": job.cell.sample.steps, "sampler": "DDIM, eta = 0"}
+    return {"counts": counts, "steps": job.cell.sample.steps,
+            "sampler": "decode: DDIM, eta = 0, if the method's file says no other"}
 
 
 @torch.inference_mode()

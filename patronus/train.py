@@ -22,7 +22,7 @@ from tqdm import tqdm
 from patronus import checkpoint
 from patronus.config import Train
 from patronus.errors import Problem
-from patronus.files import locked, save_text, whole
+from patronus.files import load_json, locked, save_text, whole
 from patronus.method import Method, to_unit
 from patronus.prepared import Prepared
 from patronus.seeds import seed_for
@@ -42,13 +42,15 @@ def work(job: Job) -> dict:
     model = checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)
     chosen = np.sort(np.random.default_rng(seed_for(*names, "prepare")).choice(
         len(images), min(PREPARE_IMAGES, len(images)), replace=False))
+    before = 0  # images that the model it stands on has seen
     if job.base:
         model.adopt(checkpoint.load(job.base))
+        before = load_json(job.base / "record.json")["found"]["images_seen"]
     model.to(where).prepare(torch.from_numpy(np.asarray(images[chosen])).to(where))
     if not any(p.requires_grad for p in model.parameters()):
         checkpoint.save(job.out, model, checkpoint.config_of(cell))
         save_text(job.out / "history.csv", "step,loss\n")
-        return {"steps": 0, "images_seen": len(chosen), "train_seconds": 0.0,
+        return {"steps": 0, "images_seen": before + len(chosen), "train_seconds": 0.0,
                 "precision": "32-true"}
     fabric = fabric_for(cell.train.precision, cell.gpus)
     fabric.launch()  # one process a GPU; the others run this same function
@@ -58,6 +60,7 @@ def work(job: Job) -> dict:
         sys.exit()  # one process writes the result and its record
     checkpoint.save(job.out, model, checkpoint.config_of(cell))
     save_text(job.out / "history.csv", found.pop("history"))
+    found["images_seen"] += before
     return found
 
 
