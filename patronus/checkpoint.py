@@ -50,6 +50,9 @@ def save(folder: Path, model: nn.Module, config: dict) -> None:
 def load(folder: Path, device: str | torch.device = "cpu") -> Method:
     """The trained model of a checkpoint folder, in evaluation mode."""
     config = load_json(folder / "config.json")
+    if not str(config.get("module")).startswith(("patronus.", "baselines.")):  # it is imported
+        raise Problem(f"{folder}/config.json: names the module {config.get('module')}, which is no "
+                      "method of this suite; nothing of it was run")
     try:
         model = build(*(config[key] for key in BUILDS))
     except (KeyError, TypeError, ImportError) as error:

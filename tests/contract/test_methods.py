@@ -17,7 +17,7 @@ from patronus.method import Method, to_uint8, to_unit
 from patronus.sources import ROOT
 
 METHODS = [name for name in method_names()  # variants of one module share what is tested here
-           if not name.startswith(("distinct_", "prototypes_", "width_"))]
+           if not name.startswith(("distinct_", "prototypes_", "width_", "beta_vae_", "eps_"))]
 MODULES = sorted({f"baselines.{path.stem}" for path in (ROOT / "baselines").glob("[a-z]*.py")}
                  | {load_study("tiny", methods=[name]).cells["celeba", name, 0].module
                     for name in METHODS})

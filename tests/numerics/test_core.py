@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -355,3 +356,11 @@ def test_a_stage_removes_what_only_an_earlier_run_wrote(tmp_path, monkeypatch):
     assert sorted(f.name for f in folder.iterdir()) == ["kept.txt", "none.json", "record.json"]
     assert (folder / "kept.txt").read_text() == "new"
     assert len(json.loads((folder / "record.json").read_text())["outputs"]) == 2
+
+
+def test_a_checkpoint_that_names_a_foreign_module_runs_nothing_of_it(tmp_path):
+    files.save_json(tmp_path / "config.json", {"module": "antigravity", "shape": [3, 8, 8],
+                                               "code_dim": None, "model": {}})
+    with pytest.raises(Problem, match="names the module antigravity, which is no method"):
+        checkpoint.load(tmp_path)
+    assert "antigravity" not in sys.modules
