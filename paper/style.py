@@ -67,7 +67,7 @@ def note(title: str, generated: bool, scale: str, *facts: str) -> str:
 
 def sign(fig: Figure, text: str) -> None:
     """Write the small print at the bottom of a figure, over its whole width."""
-    per_line = int(fig.get_figwidth() * 72 / (0.53 * SMALL))
+    per_line = int(fig.get_figwidth() * 72 / (0.57 * SMALL))
     fig.supxlabel("\n".join(textwrap.wrap(text, per_line)), x=0.005, ha="left", fontsize=SMALL,
                   color=FAINT, linespacing=1.3)
 
