@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from patronus.diffusion import Diffusion
-from patronus.method import Method, StepHook
+from patronus.method import Denoising
 from patronus.unet import Attention, sinusoids, two_layers
 from patronus.unet import UNet as PatronusUNet
 
@@ -200,7 +200,7 @@ def spread(code: Tensor) -> Tensor:
     return code.detach().float().var(0, correction=0).mean()
 
 
-class AuxiliaryDiffusion(Method):
+class AuxiliaryDiffusion(Denoising):
     """A denoiser and the encoder of its code a = E(x0), trained jointly.
 
     `denoiser` is "avdm" or "patronus". `base` and `multipliers` hold for all networks; None
@@ -223,17 +223,7 @@ class AuxiliaryDiffusion(Method):
             self.denoiser = Denoiser(shape, code_dim, *own)
 
     def noise_loss(self, code: Tensor, x0: Tensor) -> Tensor:
-        return self.diffusion.loss(partial(self.denoiser, code=code), x0)
+        return self.diffusion.loss(partial(self.eps, code=code), x0)
 
     def encode(self, x0: Tensor) -> Tensor:
         return self.encoder(x0)
-
-    def predict(self, x_t: Tensor, t: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        return self.diffusion.split(self.denoiser(x_t, t, code).float(), x_t, t)
-
-    def decode(self, x_T: Tensor, code: Tensor, steps: int,
-               on_step: StepHook | None = None) -> Tensor:
-        return self.diffusion.ddim(partial(self.denoiser, code=code), x_T, steps, on_step)
-
-    def invert(self, x0: Tensor, code: Tensor, steps: int) -> Tensor:
-        return self.diffusion.invert(partial(self.denoiser, code=code), x0, steps)

@@ -9,11 +9,11 @@ from typing import Literal
 from torch import Tensor
 
 from patronus.diffusion import Diffusion
-from patronus.method import Method, StepHook
+from patronus.method import Denoising
 from patronus.unet import UNet
 
 
-class Model(Method):
+class Model(Denoising):
     """`code_dim` of the study is ignored: there is no code."""
 
     lacks = {ability: "a plain DDPM has no code" for ability in ("encode", "locate")} \
@@ -30,13 +30,3 @@ class Model(Method):
 
     def loss(self, x0: Tensor) -> dict[str, Tensor]:
         return {"loss": self.diffusion.loss(self.denoiser, x0)}
-
-    def predict(self, x_t: Tensor, t: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.diffusion.split(self.denoiser(x_t, t).float(), x_t, t)
-
-    def decode(self, x_T: Tensor, code: Tensor | None, steps: int,
-               on_step: StepHook | None = None) -> Tensor:
-        return self.diffusion.ddim(self.denoiser, x_T, steps, on_step)
-
-    def invert(self, x0: Tensor, code: Tensor | None, steps: int) -> Tensor:
-        return self.diffusion.invert(self.denoiser, x0, steps)

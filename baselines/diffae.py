@@ -32,13 +32,13 @@ import torch
 from torch import Tensor, nn
 
 from patronus.diffusion import Diffusion
-from patronus.method import Method, StepHook
+from patronus.method import Denoising
 from patronus.unet import Attention, UNet, sinusoids, two_layers
 
 ATTENTION = 16  # self-attention at the first level whose side is at most this
 
 
-class Model(Method):
+class Model(Denoising):
     """`code_dim` is the length of z: 512 as published. Multipliers None: by the image's side."""
 
     lacks = {"locate": "an entry of the code is made of the whole image"}
@@ -61,23 +61,10 @@ class Model(Method):
 
     def loss(self, x0: Tensor) -> dict[str, Tensor]:
         """Unweighted noise MSE given the code of the clean image."""
-        return {"loss": self.diffusion.loss(self._given(self.encoder(x0)), x0)}
+        return {"loss": self.diffusion.loss(partial(self.eps, code=self.encoder(x0)), x0)}
 
     def encode(self, x0: Tensor) -> Tensor:
         return self.encoder(x0)
-
-    def predict(self, x_t: Tensor, t: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        return self.diffusion.split(self.denoiser(x_t, t, code).float(), x_t, t)
-
-    def decode(self, x_T: Tensor, code: Tensor, steps: int,
-               on_step: StepHook | None = None) -> Tensor:
-        return self.diffusion.ddim(self._given(code), x_T, steps, on_step)
-
-    def invert(self, x0: Tensor, code: Tensor, steps: int) -> Tensor:
-        return self.diffusion.invert(self._given(code), x0, steps)
-
-    def _given(self, code: Tensor) -> partial:
-        return partial(self.denoiser, code=code)
 
 
 class Denoiser(nn.Module):

@@ -80,11 +80,11 @@ class Model(AuxiliaryDiffusion):
         """
         grid = self.diffusion.times(steps)
         half = len(grid) // 2
-        path = [(self.vanilla, t) for t in self._noisy_times(half, grid[half])]
-        path += [(self, t) for t in grid[half:]]
+        path = [(self.vanilla, t, None) for t in self._noisy_times(half, grid[half])]
+        path += [(self, t, z) for t in grid[half:]]
         x = x_T
-        for (model, t), after in zip(path, [*path[1:], None], strict=True):
-            x0hat, eps = model.predict(x, torch.full((len(x),), t, device=x.device), z)
+        for (model, t, code), after in zip(path, [*path[1:], None], strict=True):
+            x0hat, eps = model.predict(x, torch.full((len(x),), t, device=x.device), code)
             if after:
                 level = torch.full((len(x),), after[1], device=x.device)
                 x = after[0].diffusion.noised(x0hat, level, eps)

@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patronus.diffusion import StepHook
+from patronus.diffusion import Diffusion, StepHook
 from patronus.errors import NotApplicable, Problem
 
 
@@ -37,10 +38,7 @@ class Method(nn.Module):
         raise Problem(f"{type(self).__module__}: stands on no other method; remove `base:`")
 
     def prepare(self, images: Tensor) -> None:
-        """Look at training images (uint8, N C H W) once before training; by default nothing.
-
-        A method without trainable parameters is done after this: it is not trained.
-        """
+        """Look at training images (uint8, N C H W) once before training; by default nothing."""
 
     def code_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that make the code, by default `encoder`'s; trained at lr * code_lr_scale."""
@@ -51,9 +49,10 @@ class Method(nn.Module):
         """Scalars by name; "loss" is minimised. Noise comes from torch's global generator.
 
         A method with `concepts` is given their values (B, len(concepts)), scaled to [-1, 1] over
-        the training split and 0 where unknown; all others are called without `labels`.
+        the training split and NaN where unknown; all others are called without `labels`. A method
+        that leaves `loss` out is not trained: what it learns it learns in `prepare`.
         """
-        raise NotImplementedError(f"{type(self).__module__}.Model must define loss(x0)")
+        raise self.cannot("loss")
 
     def encode(self, x0: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> codes (B, code_dim), deterministic."""
@@ -87,8 +86,36 @@ class Method(nn.Module):
         """Where each code dimension fires."""
         raise self.cannot("locate")
 
+    def able(self, ability: str) -> bool:
+        """Whether it defines one of the methods above, and does not say that it lacks it."""
+        return ability not in self.lacks and \
+            getattr(type(self), ability) is not getattr(Method, ability)
+
     def cannot(self, ability: str) -> NotApplicable:
         return NotApplicable(self.lacks.get(ability, f"the method has no {ability}"))
+
+
+class Denoising(Method):
+    """A method whose network answers for x_t: estimates, decoding and inversion follow from that.
+
+    It sets `diffusion`, and `denoiser` or an `eps` of its own.
+    """
+
+    diffusion: Diffusion
+
+    def eps(self, x_t: Tensor, t: Tensor, code: Tensor | None) -> Tensor:
+        """What the network answers: eps, or v under v-prediction."""
+        return self.denoiser(x_t, t, code)
+
+    def predict(self, x_t: Tensor, t: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.diffusion.split(self.eps(x_t, t, code).float(), x_t, t)
+
+    def decode(self, x_T: Tensor, code: Tensor | None, steps: int,
+               on_step: StepHook | None = None) -> Tensor:
+        return self.diffusion.ddim(partial(self.eps, code=code), x_T, steps, on_step)
+
+    def invert(self, x0: Tensor, code: Tensor | None, steps: int) -> Tensor:
+        return self.diffusion.invert(partial(self.eps, code=code), x0, steps)
 
 
 class Located(NamedTuple):

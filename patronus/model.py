@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from patronus.diffusion import Diffusion
-from patronus.method import Located, Method, StepHook, to_unit
+from patronus.method import Denoising, Located, to_unit
 from patronus.prototypes import Prototypes, distinct_loss, similarity
 from patronus.unet import UNet
 
 PATCHES = 20_000  # training patches among which prototypes are initialised
 
 
-class Model(Method):
+class Model(Denoising):
     """`code_dim` is m, the number of prototypes. Defaults are the published ones."""
 
     def __init__(self, shape: tuple[int, int, int], code_dim: int, *,
@@ -73,18 +73,8 @@ class Model(Method):
         """The denoiser's answer (eps, or v under v-prediction) for raw activations `code`."""
         return self.denoiser(x_t, t, self.scaler(code))
 
-    def predict(self, x_t: Tensor, t: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        return self.diffusion.split(self.eps(x_t, t, code).float(), x_t, t)
-
     def encode(self, x0: Tensor) -> Tensor:
         return self.prototypes(x0)
-
-    def decode(self, x_T: Tensor, code: Tensor, steps: int,
-               on_step: StepHook | None = None) -> Tensor:
-        return self.diffusion.ddim(partial(self.eps, code=code), x_T, steps, on_step)
-
-    def invert(self, x0: Tensor, code: Tensor, steps: int) -> Tensor:
-        return self.diffusion.invert(partial(self.eps, code=code), x0, steps)
 
     def locate(self, x0: Tensor) -> Located:
         z = self.prototypes.features(x0)

@@ -47,7 +47,7 @@ def work(job: Job) -> dict:
         model.adopt(checkpoint.load(job.base))
         before = load_json(job.base / "record.json")["found"]["images_seen"]
     model.to(where).prepare(torch.from_numpy(np.asarray(images[chosen])).to(where))
-    if not any(p.requires_grad for p in model.parameters()):
+    if not model.able("loss"):
         checkpoint.save(job.out, model, checkpoint.config_of(cell))
         save_text(job.out / "history.csv", "step,loss\n")
         return {"steps": 0, "images_seen": before + len(chosen), "train_seconds": 0.0,
@@ -75,7 +75,7 @@ def concepts_of(model: Method, data: Prepared) -> np.ndarray | None:
                       "be given; name its concepts in config/datasets, under `model:`")
     values = table[list(model.concepts)].to_numpy(dtype=np.float32)
     low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-    return np.nan_to_num(2 * (values - low) / np.maximum(high - low, 1e-6) - 1, nan=0.0)
+    return 2 * (values - low) / np.maximum(high - low, 1e-6) - 1
 
 
 def fabric_for(precision: str, gpus: int) -> Fabric:

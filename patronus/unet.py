@@ -1,6 +1,8 @@
 """The conditional denoiser eps_theta(x_t, t, code) (patronus.md section 1, item 3)."""
 
 import math
+from collections import deque
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ def two_layers(width: int, inner: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, inner))
 
 
+Embeddings = tuple[Tensor, Tensor | None]  # of time and code (B, E), after their SiLU
 KINDS = {1: (nn.Conv1d, nn.Dropout1d), 2: (nn.Conv2d, nn.Dropout2d)}  # by spatial dimensions
 
 
@@ -104,9 +107,13 @@ class UNet(nn.Module):
                                   conv(base, shape[0], 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, code: Tensor | None = None) -> Tensor:
+        return self.finish(*self.descend(x, t, code))
+
+    def descend(self, x: Tensor, t: Tensor, code: Tensor | None = None) \
+            -> tuple[Tensor, list[Tensor], Embeddings]:
+        """What leaves the middle, the features on the way down, the embeddings of t and code."""
         time = nn.functional.silu(self.time(self.times[t]))
-        if self.code is not None:
-            code = nn.functional.silu(self.code(code))
+        code = None if self.code is None else nn.functional.silu(self.code(code))
         h = self.first(x)
         skips = [h]
         for layer in self.down:
@@ -114,7 +121,16 @@ class UNet(nn.Module):
             skips.append(h)
         for layer in self.middle:
             h = layer(h, time, code)
+        return h, skips, (time, code)
+
+    def ascend(self, h: Tensor, skips: list[Tensor], embeddings: Embeddings) -> Iterator[Tensor]:
+        """The features after every layer on the way up, in order."""
+        waiting = list(skips)
         for layer in self.up:
-            h = layer(torch.cat([h, skips.pop()], 1), time, code) \
+            h = layer(torch.cat([h, waiting.pop()], 1), *embeddings) \
                 if isinstance(layer, Block) else layer(h)
-        return self.last(h)
+            yield h
+
+    def finish(self, h: Tensor, skips: list[Tensor], embeddings: Embeddings) -> Tensor:
+        """The answer, from what `descend` gave."""
+        return self.last(deque(self.ascend(h, skips, embeddings), maxlen=1).pop())

@@ -6,33 +6,35 @@ would break first, without leaving a file there.
 
 import importlib
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+import baselines
 from patronus import checkpoint, config
 from patronus.method import Method, to_unit
 from patronus.sources import ROOT
 
 README = (ROOT / "baselines" / "README.md").read_text(encoding="utf-8")
-MODULE = "readme_example.pca"
+MODULE = "baselines.readme_example"
 SHAPE, CODE = (3, 16, 16), 6
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch) -> Path:
-    """The example as a module of a package that only this test knows."""
+def source(tmp_path: Path, monkeypatch) -> Iterator[Path]:
+    """The example as a baseline that only this test knows."""
     blocks = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
               if "class Model" in text]
     assert len(blocks) == 1
-    path = tmp_path / "readme_example" / "pca.py"
-    path.parent.mkdir()
-    (path.parent / "__init__.py").touch()
+    path = tmp_path / "readme_example.py"
     path.write_text(blocks[0], encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
     importlib.invalidate_caches()
-    return path
+    yield path
+    sys.modules.pop(MODULE, None)
 
 
 @pytest.fixture

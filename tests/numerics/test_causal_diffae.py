@@ -95,8 +95,9 @@ def test_blocks_are_drawn_to_known_labels_only():
     model, z = small(), torch.arange(8.0)[None]
     near, far = (z[0, :4] - 1).square().sum() / 2, (z[0, 4:] + 0.5).square().sum() / 2
     assert model.apart(z, torch.tensor([[1.0, -0.5]])).item() == pytest.approx(near + far)
-    assert model.apart(z, torch.tensor([[1.0, 0.0]])).item() == pytest.approx(near)
-    assert model.apart(z, torch.zeros(1, 2)).item() == 0
+    assert model.apart(z, torch.tensor([[1.0, torch.nan]])).item() == pytest.approx(near)
+    assert model.apart(z, torch.full((1, 2), torch.nan)).item() == 0
+    assert model.apart(z, torch.zeros(1, 2)).item() == pytest.approx(z.square().sum().item() / 2)
 
 
 def test_the_loss_is_the_noise_and_gamma_times_the_rest():
