@@ -38,5 +38,10 @@ def summary(scores: np.ndarray, reason: str, **detail: object) -> Value:
 
 
 def kind(kinds: np.ndarray, name: str) -> int:
-    """Position of an intervention by name in `kinds` (V,) of interventions.npz."""
+    """Position of an intervention by name in `kinds` (V,) of interventions.npz.
+
+    Raises NotApplicable if the scale did not ask for it.
+    """
+    if name not in kinds:
+        raise NotApplicable(f"the scale asks for no intervention of kind '{name}'")
     return kinds.tolist().index(name)

@@ -11,10 +11,10 @@ import itertools
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from patronus.errors import Problem
 from patronus.sources import ROOT, file_of
@@ -25,6 +25,7 @@ Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Plant = tuple[str, str, Annotated[float, Field(ge=0, le=1)]]  # attribute, attribute, strength
 Shape = tuple[Literal[1, 3], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+Kind = Literal["max", "thrice", "max_random", "thrice_random", "twice", "q95", "q50", "q05"]
 Track = Literal["", "matched", "published", "supervised"]  # baselines/README.md; "": one for both
 SAFE_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "None": None,
               "Literal": Literal, "dict": dict}
@@ -87,12 +88,21 @@ class Explain(Strict):
 
 
 class Intervene(Strict):
-    """Code dimensions set in test images, answered by a classifier (measures.md B1 to B3, B8)."""
+    """Code dimensions set in test images, answered by a classifier (measures.md B)."""
 
     dims: Positive = 100  # at most so many, those of largest spread first
-    images: Positive = 100  # random test images
+    images: Positive = 100  # random test images, at most
+    tolerance: Annotated[float, Field(ge=0)] = 0.02  # half a 95 % interval at which it stops
+    kinds: tuple[Kind, ...] = get_args(Kind)  # what dimensions are set to
     steps: Positive = 50  # of DDIM and of its inversion
     batch_size: Positive = 128
+
+    @field_validator("kinds")
+    @classmethod
+    def _with_max(cls, kinds: tuple) -> tuple:
+        if "max" not in kinds:
+            raise ValueError("must hold 'max', on which most measures stand")
+        return kinds
 
 
 class Denoising(Strict):

@@ -11,13 +11,11 @@ comes within half a standard deviation of v_max: there the denominator says noth
 """
 
 import numpy as np
-from scipy.stats import rankdata
 
+from analysis.answers import GRID, obeyed, own, spread
 from analysis.resampling import SPREAD, kind, over_images, summary
 from analysis.spec import Known, Row, Spec, Value
 
-GRID = ("q05", "q50", "q95", "max")
-TIE = 1e-4  # standard deviations: what differs by less is equal up to rounding
 LEAST_ROOM = 0.5  # standard deviations between an image's code and v_max
 NONE = "no code dimension takes two values in the test images"
 
@@ -28,11 +26,8 @@ def fidelity(dims: np.ndarray, kinds: np.ndarray, levels: np.ndarray, sigma: np.
 
     dims (D,), kinds (V,), levels (V, m), sigma (m,), codes (V, D, n, m) of interventions.npz.
     """
-    at, spread = [kind(kinds, name) for name in GRID], _spread(sigma[dims])
-    asked = levels[at][:, dims] / spread
-    found = np.stack([own(codes[v], dims) for v in at]) / spread[:, None]
-    return summary(over_images(rank_correlation(np.round(asked / TIE), np.round(found / TIE))),
-                   NONE)
+    at = [kind(kinds, name) for name in GRID]
+    return summary(over_images(obeyed(levels[at], codes[at], dims, sigma)), NONE)
 
 
 def realised(dims: np.ndarray, kinds: np.ndarray, levels: np.ndarray, sigma: np.ndarray,
@@ -43,42 +38,16 @@ def realised(dims: np.ndarray, kinds: np.ndarray, levels: np.ndarray, sigma: np.
     """
     v = kind(kinds, "max")
     found = fractions(levels[v, dims][:, None], test_codes[rows][:, dims].T, own(codes[v], dims),
-                      _spread(sigma[dims])[:, None])
+                      spread(sigma[dims])[:, None])
     return summary(over_images(found), NONE)
 
 
-def own(codes: np.ndarray, dims: np.ndarray) -> np.ndarray:
-    """Entry (D, n) of each edited dimension in codes (D, n, m) of edited images, in float64."""
-    return codes[np.arange(len(dims)), :, dims].astype(np.float64)
-
-
 def fractions(asked: np.ndarray, before: np.ndarray, after: np.ndarray,
-              spread: np.ndarray) -> np.ndarray:
+              sigma: np.ndarray) -> np.ndarray:
     """(after - before) / (asked - before); NaN where asked is too near. Shapes broadcast."""
     room = asked.astype(np.float64) - before
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(room >= LEAST_ROOM * spread, (after - before) / room, np.nan)
-
-
-def rank_correlation(asked: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Spearman's correlation (D, n) of asked (G, D) and found (G, D, n), ties averaged.
-
-    NaN where all that is asked is equal; 0 where all that is found is.
-    """
-    x, y = (_centred(rankdata(a, axis=0)) for a in (asked[..., None], found))
-    own_x, own_y = np.square(x).sum(axis=0), np.square(y).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.where(own_y == 0, 0, (x * y).sum(axis=0) / np.sqrt(own_x * own_y))
-    return np.where(own_x > 0, rho, np.nan)
-
-
-def _centred(ranks: np.ndarray) -> np.ndarray:
-    return ranks - ranks.mean(axis=0)
-
-
-def _spread(sigma: np.ndarray) -> np.ndarray:
-    """Standard deviations in float64, NaN where they are 0: a dead dimension is asked nothing."""
-    return np.where(sigma > 0, sigma, np.nan).astype(np.float64)
+        return np.where(room >= LEAST_ROOM * sigma, (after - before) / room, np.nan)
 
 
 _NEEDS = tuple(f"interventions.{key}" for key in ("dims", "kinds", "levels", "sigma", "codes"))

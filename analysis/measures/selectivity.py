@@ -10,29 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from analysis.answers import DEAD, shares
 from analysis.resampling import SPREAD, kind, over_images, summary
 from analysis.spec import Known, Row, Spec, Value
 
-DEAD = 1e-6  # of the largest standard deviation
-NOTHING = 1e-4  # standard deviations, mean over dimensions: rounding moves a code so far
 NONE = "no edit changed the code of any image"
-
-
-def shares(edited: np.ndarray, recon: np.ndarray, sigma: np.ndarray,
-           dims: np.ndarray) -> np.ndarray:
-    """Share (D, n) of the change that each edited dimension dims (D,) has, in [0, 1].
-
-    edited (D, n, m), recon (n, m), sigma (m,). NaN where nothing changed or dims[d] is dead.
-    """
-    alive = sigma > DEAD * sigma.max()
-    scale = np.divide(1, sigma, out=np.zeros(len(sigma)), where=alive, dtype=np.float64)
-    found = np.full(edited.shape[:2], np.nan)
-    for d, dim in enumerate(dims):  # one dimension at a time: codes are many
-        moved = np.abs(edited[d].astype(np.float64) - recon) * scale
-        total = moved.sum(axis=1)
-        changed = (total > NOTHING * alive.sum()) & alive[dim]
-        found[d, changed] = moved[changed, dim] / total[changed]
-    return found
 
 
 def selectivity(name: str, start: int) -> Callable[..., Value]:

@@ -157,7 +157,11 @@ def _interventions() -> dict[str, np.ndarray]:
             "levels": levels, "codes": edited, "codes_recon": np.stack([codes[rows]] * 2),
             "share": np.ones(grid), "area": np.full(grid, 0.5), "hit": np.ones(grid),
             "square": np.full(grid, 0.25), "success": np.full(by_part, 0.75),
-            "success_shuffled": np.full(by_part, 0.25)}
+            "success_shuffled": np.full(by_part, 0.25), "noises": np.array([0.05, 0.1, 0.2]),
+            "moved": np.outer([0.05, 0.1, 0.2], np.full(10, 40.0)),
+            **dict.fromkeys(("patches", "patches_elsewhere"), np.eye(2)[:, None].repeat(4, 1)),
+            **{f"truth_{key}{kind}": np.full((2, 10), 0.25) for key in ("iou", "hit", "energy")
+               for kind in ("", "_any")}}
 
 
 def _reference() -> dict:

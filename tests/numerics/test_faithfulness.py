@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from analysis import causal
+from analysis import answers, causal
 from analysis.measures import causal_success, conditioning, fidelity, locality, selectivity
 from analysis.resampling import over_images, summary
 from patronus.errors import NotApplicable
@@ -126,7 +126,7 @@ def test_rank_correlation_equals_scipy_image_by_image():
     rng = RNG(0)
     asked, found = np.round(rng.normal(size=(4, 3)), 1), np.round(rng.normal(size=(4, 3, 50)), 0)
     asked[1, 0] = asked[0, 0]  # a tie in what is asked
-    ours = fidelity.rank_correlation(asked, found)
+    ours = answers.rank_correlation(asked, found)
     for d in range(3):
         for i in range(50):
             if np.ptp(found[:, d, i]):
@@ -176,7 +176,7 @@ def test_a_constant_dimension_is_neither_asked_nor_counted():
         "dims", "kinds", "levels", "sigma", "codes")))
     assert (row.n, row.detail["left_out"], row.detail["scores"][0]) == (D - 1, 1, None)
     assert row.value > 0.99
-    moved = selectivity.shares(given["codes"][0], given["codes_recon"][0], given["sigma"],
+    moved = answers.shares(given["codes"][0], given["codes_recon"][0], given["sigma"],
                                given["dims"])
     assert np.isnan(moved[0]).all() and (moved[1:].mean(axis=1) > 0.85).all()
 

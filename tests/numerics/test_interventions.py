@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from analysis import causal, interventions, shortcut
+from analysis import answers, asking, causal, interventions, shortcut
+from analysis.place import place as place_of_change
+from analysis.place import smallest_square
 from analysis.references import Classifier, save_classifier
 from baselines.ddpm import Model as DDPM
 from patronus import checkpoint
@@ -23,7 +25,7 @@ from patronus.stage import Job
 RNG = np.random.default_rng
 LEVELS = {"max": 0.9, "thrice": 0.95, "max_random": 0.9, "thrice_random": 0.95, "twice": 0.92,
           "q95": 0.3, "q50": 0.0, "q05": -0.5}
-STARTS = [start for start, _, _ in interventions.KINDS.values()]
+STARTS = [start for start, _, _ in asking.KINDS.values()]
 PARTS, SIDE = 4, 16  # part k is a 4x4 square on the diagonal of a gray image
 
 
@@ -83,15 +85,17 @@ def faces(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8)[:, None], labels
 
 
-def asked(model: Method, n: int = 12, batch_size: int = 7) -> dict:
+def asked(model: Method, n: int = 12, batch_size: int = 7, enough=lambda asked: False) -> dict:
     images, labels = faces(n)
-    values = np.array([LEVELS[kind] for kind in interventions.KINDS], np.float32)
+    values = np.array([LEVELS[kind] for kind in asking.KINDS], np.float32)
     given = {"dims": np.array([2, 0, 3, 1]), "levels": np.tile(values[:, None], PARTS),
-             "rows": np.arange(n)}
-    random = torch.full((n, *model.shape), -0.2)
+             "rows": np.arange(n), "kinds": np.array(list(asking.KINDS)), "sigma": np.ones(PARTS),
+             "kept": np.ones(PARTS, bool), "regions": squares().numpy() > 0,
+             "noises": np.array([0.05, 0.1]), "labels": labels,
+             "negated": np.zeros(PARTS, bool), "random": np.full((n, *model.shape), -0.2),
+             "wobble": RNG(3).normal(size=(n, 2, PARTS))}
     settings = SimpleNamespace(steps=3, batch_size=batch_size)
-    found = interventions.intervene(model, Reader(), images, random, given, settings)
-    return given | found | {"labels": labels}
+    return interventions.ask(model, Reader(), images, given, settings, enough)
 
 
 def told(model: Method, negated: tuple = (False,) * PARTS, n: int = 12) -> dict:
@@ -143,14 +147,14 @@ def test_where_nothing_changes_or_nothing_is_boxed_there_is_no_place():
 def test_share_and_peak_outside_the_box():
     energy = torch.zeros(1, SIDE, SIDE)
     energy[0, 2, 2], energy[0, 12, 12] = 1, 3
-    found = interventions.place(energy, torch.tensor([[0, 0, 8, 8]]))
+    found = place_of_change(energy, torch.tensor([[0, 0, 8, 8]]))
     assert (found["share"], found["hit"], found["area"]) == (0.25, 0, 0.25)
     assert found["square"] == pytest.approx(1 / SIDE**2)
 
 
 def test_smallest_square_equals_a_search_over_all_squares():
     energy = torch.from_numpy(RNG(0).random((3, 6, 9)) ** 4)
-    for map_, found in zip(energy.numpy(), interventions.smallest_square(energy), strict=True):
+    for map_, found in zip(energy.numpy(), smallest_square(energy), strict=True):
         held = {min(s, 6) * min(s, 9): max(map_[y:y + s, x:x + s].sum() for y in range(6)
                                            for x in range(9) if y + min(s, 6) <= 6
                                            and x + min(s, 9) <= 9) for s in range(1, 10)}
@@ -161,7 +165,7 @@ def test_smallest_square_equals_a_search_over_all_squares():
 def test_batches_do_not_matter(size):
     whole, parts = asked(Painter()), asked(Painter(), batch_size=size)
     assert whole.keys() == parts.keys()
-    for key in whole:
+    for key in whole.keys() - {"kinds"}:
         np.testing.assert_allclose(parts[key], whole[key], atol=1e-6, err_msg=key)
 
 
@@ -171,6 +175,64 @@ def test_images_and_noise_depend_on_names_only():
     np.testing.assert_array_equal(interventions.random_rows(50, 20, "celeba")[:10], rows)
     assert list(interventions.random_rows(50, 10, "ffhq")) != list(rows)
     assert len(interventions.random_rows(3, 10, "celeba")) == 3
+
+
+def test_noise_moves_a_picture_as_far_as_its_parts_are_large():
+    found = asked(Painter())
+    noise = RNG(3).normal(size=(12, 2, PARTS)) * np.array([0.05, 0.1])[:, None]
+    # four parts of 1/16 of the image each, in gray levels, rounded and clipped
+    expected = 127.5 * np.sqrt(np.square(noise).sum(2) / 16).T
+    np.testing.assert_allclose(found["moved"], expected, atol=0.35)
+    assert (asked(Painter(deaf=True))["moved"] == 0).all()
+
+
+def test_all_change_of_a_painter_lies_in_the_region_of_its_part():
+    found = asked(Painter())
+    np.testing.assert_allclose(found["within"], np.eye(PARTS)[found["dims"]][:, None].repeat(12, 1),
+                               atol=1e-6)
+    assert np.isnan(asked(Painter(deaf=True))["within"]).all()
+
+
+def test_boxes_of_the_images_are_those_of_the_asked_dimensions():
+    found = asked(Painter())
+    np.testing.assert_array_equal(found["boxes"][3, :, 0], 4 * found["dims"])
+    assert (asked(Painter(blind=True))["boxes"] == -1).all()
+
+
+def test_what_was_asked_first_does_not_depend_on_how_much_is_asked():
+    seen = []
+    whole = asked(Painter(), n=34)
+    some = asked(Painter(), n=34,
+                 enough=lambda now: seen.append(len(now["rows"])) or len(seen) == 2)
+    assert seen == [10, 20] and len(some["rows"]) == 20
+    for key in whole.keys() - {"kinds"}:
+        part = interventions.only(whole, slice(20))[key]
+        np.testing.assert_array_equal(some[key], part, err_msg=key)
+    assert whole["show_edited"].shape[1] == asking.SHOWN
+
+
+def test_it_stops_when_four_means_are_sure_and_not_before():
+    best = np.argsort([2, 0, 3, 1])
+    sure = asked(Painter(), n=20)
+    assert set(answers.half_widths(sure, best)) == {
+        "selectivity", "pointing", "causal_success", "fidelity"}
+    assert interventions.narrow(sure, best, 1e-6)  # every image says the same
+    assert not interventions.narrow(sure, best, 0.0)  # no tolerance: all images
+    assert not interventions.narrow(asked(Painter(), n=19), best, 0.5)
+    doubtful = sure | {"hit": np.where(np.arange(20) % 2, sure["hit"], 0)}
+    expected = 1.96 * np.tile([0, 1], 10).std(ddof=1) / np.sqrt(20)
+    assert answers.half_widths(doubtful, best)["pointing"] == pytest.approx(expected)
+    assert not interventions.narrow(doubtful, best, expected - 1e-6)
+    assert interventions.narrow(doubtful, best, expected + 1e-6)
+
+
+def test_a_scale_may_ask_for_some_kinds_only():
+    with pytest.raises(ValueError, match="must hold 'max'"):
+        Intervene(kinds=("q95",))
+    assert set(Intervene().kinds) == asking.KINDS.keys()
+    codes = RNG(0).normal(size=(50, 3))
+    np.testing.assert_array_equal(interventions.levels(codes, ("q50", "max")),
+                                  interventions.levels(codes)[[6, 0]])
 
 
 # --- causal success ----------------------------------------------------------------------------
@@ -364,6 +426,7 @@ def write_data(folder: Path, n: int = 12) -> None:
         "dataset": "toys", "title": "Toys", "generated": True, "shape": [1, 16, 16],
         "counts": {"train": n, "test": n}, "labels": dict.fromkeys(NAMES, {"kind": "binary"})})
     save_json(folder / "parts.json", {"parts": list(NAMES), "negated": ["No_Beard"]})
+    np.save(folder / "parts.npy", rng.integers(0, 16, (n, 16, 16), dtype=np.uint32))
 
 
 @pytest.fixture
@@ -388,7 +451,7 @@ def place(tmp_path, monkeypatch):
 def test_the_stage_writes_what_it_promises(place):
     stage = job("interventions", cell())
     found = interventions.work(stage)
-    assert found == {"evaluations": 2 * (3 * 5 + 8 * 3 * 5)}
+    assert found == {"images": 5, "evaluations": 2 * (3 * 5 + 3 * 5 + 8 * 3 * 5)}
     arrays = np.load(stage.out / "interventions.npz")
     about = load_json(stage.out / "interventions.json")
     assert about["outputs"] == list(NAMES[:3])  # "Never" takes one value
@@ -400,19 +463,21 @@ def test_the_stage_writes_what_it_promises(place):
               "probabilities_recon": (2, 5, 3), "share": (8, 3, 5), "labels": (5, 3),
               "auroc": (3, 5), "auroc_shuffled": (3, 5), "success": (8, 3), "marks": (3, 5),
               "marks_thrice": (3, 5), "show_edited": (3, 5, 1, 16, 16), "levels": (8, 5),
-              "show_thrice": (3, 5, 1, 16, 16), "best_shuffled": (20, 3), "effect": (3, 3)}
+              "show_thrice": (3, 5, 1, 16, 16), "best_shuffled": (20, 3), "effect": (3, 3),
+              "moved": (3, 5), "patches": (3, 8, 128), "patches_elsewhere": (3, 8, 128),
+              "truth_iou": (3, 5), "truth_energy_any": (3, 5)}
     assert {key: arrays[key].shape for key in shapes} == shapes
     sigma = np.load(stage.folder("codes") / "train.npy").std(0)
     np.testing.assert_array_equal(arrays["dims"], np.argsort(-sigma)[:3])
     assert set(arrays["best"]) <= set(arrays["dims"])
-    assert arrays["kinds"].tolist() == list(interventions.KINDS)
+    assert arrays["kinds"].tolist() == list(asking.KINDS)
     np.testing.assert_allclose(arrays["levels"], interventions.levels(
         np.load(stage.folder("codes") / "test.npy")))
 
 
 def test_levels_are_quantiles_and_what_lies_beyond():
     codes = np.linspace(0, 1, 101)[:, None] ** [1, 2]  # medians 0.5 and 0.25
-    found = dict(zip(interventions.KINDS, interventions.levels(codes), strict=True))
+    found = dict(zip(asking.KINDS, interventions.levels(codes), strict=True))
     np.testing.assert_allclose(found["max"], 1)
     np.testing.assert_allclose(found["q05"], [0.05, 0.0025], atol=1e-6)
     np.testing.assert_allclose(found["q50"], [0.5, 0.25], atol=1e-6)
