@@ -8,7 +8,7 @@ these: the last step goes from t = 1 to the clean image, never through the untra
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t, t (B,)) -> eps or v, shaped like x_t
 StepHook = Callable[[int, Tensor], None]  # (t, x0hat of that step)
@@ -49,9 +49,24 @@ class Diffusion(nn.Module):
 
     def loss(self, denoiser: Denoiser, x0: Tensor) -> Tensor:
         """Mean squared error of the answer at one random time an image."""
-        t, eps = self.draw_times(len(x0)), torch.randn_like(x0)
+        t, eps = self.drawn(x0)
         answer = denoiser(self.noised(x0, t, eps), t)
         return nn.functional.mse_loss(answer.float(), self.target(x0, t, eps))
+
+    def drawn(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """A time and noise for each image. Of several processes the first one draws for all.
+
+        It draws what one process with the whole batch would, of which each takes every
+        world_size-th row, as training gives out images: so they train as one would.
+        """
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return self.draw_times(len(x0)), torch.randn_like(x0)
+        rank, world = distributed.get_rank(), distributed.get_world_size()
+        whole = self.draw_times(world * len(x0)), \
+            torch.randn(world * len(x0), *x0.shape[1:], device=x0.device)
+        for drawn in whole:
+            distributed.broadcast(drawn, 0)
+        return tuple(drawn[rank::world] for drawn in whole)
 
     def times(self, steps: int) -> list[int]:
         """`steps` times from T-1 down to 1, evenly spaced, each once."""

@@ -96,6 +96,9 @@ def fit(fabric: Fabric, model: nn.Module, array: np.ndarray, settings: Train, na
     the history as CSV.
     """
     size = min(settings.batch_size, len(array))
+    if size % fabric.world_size:
+        raise Problem(f"train.batch_size: {size} images cannot be shared by {fabric.world_size} "
+                      "processes alike; choose a multiple")
     total = max(1, round(settings.epochs * len(array) / size))
     with locked(folder) if fabric.is_global_zero else nullcontext():
         state = State(fabric, model, settings, total, folder, key)
