@@ -23,6 +23,7 @@ from paper import catalogue
 from patronus.config import check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
 from patronus.reading import MANIFEST, data_root, raw_folder
+from patronus.resources import megabytes, minutes
 from patronus.sources import source_hash
 from patronus.stage import fingerprint
 
@@ -58,6 +59,16 @@ def log(stage, suffix="log"):
 def key(stage, module):
     """A function of the wildcards: digest of the settings and sources that decide the result."""
     return lambda wildcards: fingerprint(stage, module, STUDY, **wildcards)
+
+
+def limits(stage, **more):
+    """The resources of a stage's jobs."""
+    def cell(w):
+        return STUDY.cell(w.dataset, w.method, w.seed) if hasattr(w, "method") else next(
+            cell for cell in STUDY.cells.values() if cell.dataset == w.dataset)
+
+    return {"runtime": lambda w: minutes(stage, cell(w), STUDY),
+            "mem_mb": lambda w: megabytes(cell(w), STUDY), **more}
 
 
 def manifest(dataset):
@@ -131,6 +142,7 @@ rule prepare:
     log: log("data")
     benchmark: log("data", "tsv")
     threads: STUDY.threads
+    resources: **limits("data")
     shell: "python -m patronus.prepare" + ON_SET
 
 
@@ -141,7 +153,7 @@ rule references:
     log: log("references")
     benchmark: log("references", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("references", gpu=STUDY.gpus)
     shell: "python -m analysis.references" + ON_SET
 
 
@@ -152,7 +164,7 @@ rule train:
     log: log("checkpoints")
     benchmark: log("checkpoints", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("checkpoints", gpu=STUDY.gpus)
     shell: "python -m patronus.train" + ON_CELL
 
 
@@ -163,7 +175,7 @@ rule encode:
     log: log("codes")
     benchmark: log("codes", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("codes", gpu=STUDY.gpus)
     shell: "python -m patronus.encode" + ON_CELL
 
 
@@ -174,7 +186,7 @@ rule prior:
     log: log("priors")
     benchmark: log("priors", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("priors", gpu=STUDY.gpus)
     shell: "python -m patronus.prior" + ON_CELL
 
 
@@ -185,7 +197,7 @@ rule sample:
     log: log("samples")
     benchmark: log("samples", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("samples", gpu=STUDY.gpus)
     shell: "python -m patronus.sample" + ON_CELL
 
 
@@ -196,7 +208,7 @@ rule explain:
     log: log("explanations")
     benchmark: log("explanations", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("explanations", gpu=STUDY.gpus)
     shell: "python -m patronus.explain" + ON_CELL
 
 
@@ -207,7 +219,7 @@ rule intervene:
     log: log("interventions")
     benchmark: log("interventions", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("interventions", gpu=STUDY.gpus)
     shell: "python -m analysis.interventions" + ON_CELL
 
 
@@ -227,7 +239,7 @@ rule denoise:
     log: log("denoising")
     benchmark: log("denoising", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("denoising", gpu=STUDY.gpus)
     shell: "python -m analysis.denoising" + ON_CELL
 
 
@@ -257,7 +269,7 @@ rule count_costs:
     log: log("costs")
     benchmark: log("costs", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("costs", gpu=STUDY.gpus)
     shell: "python -m analysis.costs" + ON_CELL
 
 
@@ -270,7 +282,7 @@ rule measure:
     log: log("measures")
     benchmark: log("measures", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("measures", gpu=STUDY.gpus)
     shell: "python -m analysis.measure" + ON_CELL
 
 

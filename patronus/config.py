@@ -148,6 +148,7 @@ class Dataset(Strict):
     code_dim: Positive  # m: prototypes, and the code size of every method in the matched track
     labels: Literal["classes", "attributes"]  # one column of classes, or many columns
     world: str | None = None  # patronus/worlds/<world>.py stands in at generated scales
+    images: Positive = 100_000  # about so many official ones to train on: limits of cluster jobs
     study: bool = True  # in the study by default; False: only when named
     methods: list[str] | None = None  # that meet it by default; None: all
     keep: Keep | None = None  # None: all training images
