@@ -25,10 +25,10 @@ first_supported() { for each in "$$@"; do if supported "$$each"; then echo "$$ea
   return 1; }
 endef
 
-.PHONY: help env reproduce reproduce-all test lint clean-env
+.PHONY: help env reproduce reproduce-all test test-long lint clean-env
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 env: $(stamp) ## set up .venv from requirements.lock (PYTHON=... chooses the Python of a new one)
 
@@ -41,6 +41,10 @@ reproduce-all: ## the same with every method, where the scale has only some
 
 test: env ## run all tests (ARGS=... for pytest)
 	@$(run) -m pytest $(ARGS)
+
+test-long: env ## run what takes long: twenty kills, two runs compared, a real Slurm
+	@$(run) -m pytest -m long $(ARGS)
+	@PATH="$$PWD/.venv/bin:$$PATH" tests/workflow/slurm/run
 
 lint: env ## check the style of the code
 	@$(run) -m ruff check .

@@ -99,15 +99,20 @@ def move(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for one process at a time; the lock goes with the process, however it ends.
+def locked(folder: Path, what: str = "") -> Iterator[None]:
+    """Hold `what` in a folder for one process at a time; the lock goes with the process.
 
-    Raises Problem when another process has it.
+    Raises Problem that names the process when another one has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
+    with (folder / f".{what}.lock").open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Problem(f"{folder}: another process works here; wait for it or end it") from None
+            handle.seek(0)
+            raise Problem(f"{folder / what}: process {handle.read().strip()} works here; wait for "
+                          "it or end it, then run again") from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
         yield

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from patronus.config import Dataset, Keep
 from patronus.errors import Problem
-from patronus.files import load_json, locked, move, save_json, save_text
+from patronus.files import load_json, move, save_json, save_text
 from patronus.prepared import SPLITS
 from patronus.reading import (
     MANIFEST,
@@ -53,10 +53,10 @@ def prepare(job: Job) -> dict:
     if job.dataset.keep:
         source = filtered(source, job.dataset.keep, folder)
     counts = {split: int(n) for split in SPLITS if (n := (source.table["split"] == split).sum())}
-    with locked(job.work):
-        arrays = plan(source, counts, folder, job)
-        fill(arrays, job.work, key(source, job), job.threads)
-        publish(source, counts, [array.name for array in arrays], folder, job)
+    arrays = plan(source, counts, folder, job)
+    job.work.mkdir(parents=True, exist_ok=True)
+    fill(arrays, job.work, key(source, job), job.threads)
+    publish(source, counts, [array.name for array in arrays], folder, job)
     shutil.rmtree(job.work)
     return {"reader": job.dataset.reader, "options": job.dataset.options,
             "raw": source.inputs, "counts": counts}

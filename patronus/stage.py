@@ -8,6 +8,7 @@ A stage is a function of a `Job` that writes files into `job.out` and returns wh
 import argparse
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from patronus.config import PER_DATASET, Cell, Dataset, Study, load_study, stage_folder
 from patronus.errors import Problem, guarded
+from patronus.files import locked
 from patronus.record import Record
 from patronus.sources import ROOT, source_hash
 
@@ -139,16 +141,25 @@ def _run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str
                     [*(job.folder(s) for s in inputs), *beside(job)])
     job = replace(job, key=record.key)
     record.content["cell"] = job.cell.model_dump(mode="json")
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        work(job)  # beside the process that trains on the first GPU, which writes for all
+        return
+    with locked(job.work.parent, job.work.name):  # a killed Snakemake leaves its jobs running
+        _make(job, work, record)
+    print(f"{stage} of {job.out.relative_to('results')}: done, in {job.out}/")
+
+
+def _make(job: Job, work: Callable[[Job], dict], record: Record) -> None:
     job.out.mkdir(parents=True, exist_ok=True)
     (job.out / "record.json").unlink(missing_ok=True)  # no record, no claim to be whole
+    for part in job.out.glob(".*.part"):
+        part.unlink()  # of a killed process
     before = _files(job.out)
     found = work(job) or {}
     for file in before.items() & _files(job.out).items():
         file[0].unlink()  # written by an earlier run and not by this one
-    outputs = sorted(_files(job.out))
-    record.write(job.out, outputs, **found)
+    record.write(job.out, sorted(_files(job.out)), **found)
     shutil.rmtree(job.work, ignore_errors=True)  # only a killed run needs its state
-    print(f"{stage} of {job.out.relative_to('results')}: done, in {job.out}/")
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -280,13 +280,6 @@ def test_stale_partial_work_is_dropped(tmp_path, monkeypatch):
     assert len(seen) == 30
 
 
-def test_two_at_once_are_refused(tmp_path):
-    from patronus.files import locked
-    one = job(make_set(tmp_path / "raw"), options=OPTIONS)
-    with locked(one.work), pytest.raises(Problem, match="another process works here"):
-        prepare.prepare(one)
-
-
 def test_full_disk_is_seen_beforehand(tmp_path, monkeypatch):
     from collections import namedtuple
     usage = namedtuple("usage", "total used free")(1, 1, 100)

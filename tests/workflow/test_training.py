@@ -189,10 +189,27 @@ def test_a_spoilt_state_is_a_problem_that_names_file_and_cure(tmp_path, spoil):
     assert "\n" not in str(error.value)
 
 
+def test_a_second_start_of_a_stage_writes_nothing_while_the_first_one_runs(study: Path):
+    first = start(study)
+    lock = study / "work" / "tiny" / "checkpoints" / Path(*CELL[:2], ".seed0.lock")
+    while not lock.is_file() or not lock.read_text():
+        assert first.poll() is None, first.stdout.read()
+        time.sleep(0.002)
+    second = start(study)
+    said = second.communicate()[0].splitlines()
+    assert second.returncode == 1 and first.poll() is None
+    assert said[-1] == (f"error: {lock.parent.relative_to(study)}/seed0: process {first.pid} works "
+                        "here; wait for it or end it, then run again")
+    first.kill()
+    first.communicate()
+    assert start(study).wait() == 0  # the lock went with its holder
+
+
 def test_a_second_trainer_in_a_folder_is_refused_in_one_line(tmp_path):
     with locked(tmp_path), pytest.raises(Problem) as error:
         fitted(tmp_path)
-    assert "another process" in str(error.value) and "\n" not in str(error.value)
+    assert f"process {os.getpid()} works here" in str(error.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "state.pt").exists()
     fitted(tmp_path, epochs=0.2)  # the lock went with its holder
 
