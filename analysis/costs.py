@@ -19,6 +19,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -35,6 +36,7 @@ from patronus.stage import Job, device, run
 from patronus.train import fabric_for
 from patronus.unet import UNet
 
+NEEDS = {"training": "loss", "sampling": "decode", "encoding": "encode"}  # action -> ability
 REPEATS = 5  # timed rounds over all actions, after one that warms up
 UNITS = {"parameters": "parameters", "flops": "FLOPs per image", "seconds": "seconds per image",
          "memory": "MiB for a batch"}
@@ -53,8 +55,6 @@ class Bench:
 
     def training(self) -> None:
         self.model.train()
-        if hasattr(self.model, "step"):
-            self.model.step.fill_(1)  # an ordinary step, not one of those with a penalty
         with self.fabric.autocast():
             loss = self.model.loss(self.x)["loss"]
         loss.backward()
@@ -63,6 +63,7 @@ class Bench:
     def sampling(self) -> None:
         self.model.eval().decode(self.x, self.code, 1)
 
+    @cached_property
     @torch.no_grad()
     def steps(self) -> int:
         """Steps that `sampling` takes: one, unless the method has a number of its own."""
@@ -77,22 +78,20 @@ class Bench:
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """What this method can do, by name."""
-        needs = {"training": "loss", "sampling": "decode", "encoding": "encode"}
-        return {name: getattr(self, name) for name, ability in needs.items()
-                if ability not in self.model.lacks and (ability != "loss" or trains(self.model))}
+        return {name: getattr(self, name) for name, ability in NEEDS.items()
+                if self.model.able(ability)}
 
-
-def trains(model: Method) -> bool:
-    """Whether it has a loss of its own to minimise."""
-    return type(model).loss is not Method.loss
+    def reasons(self) -> dict[str, str]:
+        """Why it cannot do the others, by name."""
+        return {name: str(self.model.cannot(ability)) for name, ability in NEEDS.items()
+                if not self.model.able(ability)}
 
 
 def built(cell: Cell) -> dict[str, Method]:
     """The cell's model and, where its denoiser is this suite's, the same without condition."""
     model = checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)
     found = {"value": model}
-    if isinstance(getattr(getattr(model, "net", None), "unet", getattr(model, "denoiser", None)),
-                  UNet):
+    if isinstance(getattr(model, "denoiser", None), UNet):
         shared = {key: cell.model[key] for key in options(ddpm.__name__).model_fields
                   if cell.model.get(key) is not None}
         found["unconditional"] = ddpm.Model(cell.shape, None, **shared)
@@ -134,7 +133,7 @@ def flops(action: Callable[[], object]) -> int:
 
 def counts(bench: Bench, name: str) -> int:
     """How many of what is priced one action holds: steps of sampling, else one."""
-    return bench.steps() if name == "sampling" else 1
+    return bench.steps if name == "sampling" else 1
 
 
 def counted(bench: Bench) -> dict[str, float]:
@@ -211,17 +210,15 @@ def about(job: Job, benches: dict[str, Bench]) -> dict:
     """What was measured, on what, and why something is absent."""
     cell, bench = job.cell, benches["value"]
     cuda = bench.x.is_cuda
-    reasons = {"training": None if trains(bench.model) else "nothing of it is trained",
-               "encoding": bench.model.lacks.get("encode"), "memory": None if cuda else NO_PEAK,
-               "sampling": bench.model.lacks.get("decode"),
-               "unconditional": None if "unconditional" in benches else OTHER}
+    reasons = bench.reasons() | ({} if cuda else {"memory": NO_PEAK}) \
+        | ({} if "unconditional" in benches else {"unconditional": OTHER})
     return {"dataset": cell.dataset, "method": cell.method, "method_title": cell.title,
             "recipe": cell.recipe, "generated": cell.generated, "scale": cell.scale,
             "title": job.dataset.title, "shape": cell.shape, "code_dim": bench.model.code_dim,
             "batch_size": len(bench.x), "precision": str(bench.fabric._precision.precision),
             "repeats": REPEATS, "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if cuda else "CPU",
-            "reasons": {key: why for key, why in reasons.items() if why}}
+            "reasons": reasons}
 
 
 if __name__ == "__main__":

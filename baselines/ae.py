@@ -17,8 +17,7 @@ class Model(Method):
     """`base` None: 32 for Fashion-MNIST, else 64. No diffusion: `steps` and x_T change nothing."""
 
     lacks = {"predict": "a single-shot decoder denoises nothing",
-             "locate": "a code dimension comes from the whole image",
-             "generate": "its codes have no prior of their own; the shared prior is fitted to them"}
+             "locate": "a code dimension comes from the whole image"}
 
     def __init__(self, shape: tuple[int, int, int], code_dim: int, *,
                  base: int | None = None,  # of the width

@@ -16,8 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from baselines._bottleneck import Frozen, shared_noise
+from baselines._bottleneck import Frozen
 from patronus.errors import Problem
+from patronus.noise import noise
 from patronus.unet import Block
 
 
@@ -27,6 +28,7 @@ class Model(Frozen):
     lacks = {"decode": "the features are read from a denoiser that takes no code",
              "invert": "without a decoder there is no x_T to look for",
              "predict": "the denoiser takes no code, see the DDPM's own row",
+             "loss": "nothing of it is trained",
              "locate": "an entry is a mean over the whole image",
              "generate": "its own samples are those of the DDPM it stands on"}
 
@@ -37,16 +39,16 @@ class Model(Frozen):
                  block: int = 6,  # of the residual blocks on the way up, counted from 1
                  t: int = 11):
         super().__init__(shape, None, base, multipliers, prediction)
-        blocks = [i for i, layer in enumerate(self.net.unet.up) if isinstance(layer, Block)]
+        blocks = [i for i, layer in enumerate(self.denoiser.up) if isinstance(layer, Block)]
         if not 1 <= block <= len(blocks):
             raise Problem(f"{__name__}: there is no block {block}; choose one of 1 to "
                           f"{len(blocks)}")
         self.layer, self.t = blocks[block - 1], t
-        self.code_dim = self.net.unet.up[self.layer].second[-1].out_channels
-        self.register_buffer("noise", shared_noise((1, *shape), "ddae"), persistent=False)
+        self.code_dim = self.denoiser.up[self.layer].second[-1].out_channels
+        self.register_buffer("noise", noise(range(1), shape, "ddae"), persistent=False)
 
     def encode(self, x0: Tensor) -> Tensor:
         """Mean over space of the block's features, (B, channels)."""
         t = torch.full((len(x0),), self.t, device=x0.device)
-        passed = self.net.down(self.diffusion.noised(x0, t, self.noise), t)
-        return next(islice(self.net.up(*passed), self.layer, None)).mean((2, 3))
+        passed = self.denoiser.descend(self.diffusion.noised(x0, t, self.noise), t)
+        return next(islice(self.denoiser.ascend(*passed), self.layer, None)).mean((2, 3))

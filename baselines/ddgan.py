@@ -7,9 +7,9 @@ GANs, ICLR 2022 (baselines.md section 8). It has no code: FID and speed only.
     loss of D: softplus(-D(real)) + softplus(D(fake)) + gamma/2 |gradient of D(real)|^2
     loss of G: softplus(-D(fake)), with D's weights held fixed
 
-The penalty falls on every 15th step, without being multiplied by 15. The generator is NCSN++ (Song
-et al., ICLR 2021): BigGAN blocks, FIR resampling, a residual pyramid of the input, sums over
-sqrt(2), zeta by adaptive group norm. As published for 32 px (the defaults) it has 48.4 M
+The penalty falls on every 15th step (14, 29, ...), without being multiplied by 15. The generator is
+NCSN++ (Song et al., ICLR 2021): BigGAN blocks, FIR resampling, a residual pyramid of the input,
+sums over sqrt(2), zeta by adaptive group norm. As published for 32 px (the defaults) it has 48.4 M
 parameters, the discriminator 12.7 M, for three channels.
 
 Differs: one loop and one optimiser for all methods, so both sides move at once on the same draws
@@ -75,8 +75,8 @@ class Model(Method):
         discriminator = real + F.softplus(self.discriminator(fake.detach(), more, t)).mean()
         fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         generator = F.softplus(-functional_call(self.discriminator, fixed, (fake, more, t))).mean()
-        penalty = self.gradient_penalty(less, more, t) if self.step % self.penalty_every == 0 \
-            else torch.zeros_like(real)
+        falls = self.step % self.penalty_every == self.penalty_every - 1
+        penalty = self.gradient_penalty(less, more, t) if falls else torch.zeros_like(real)
         if self.training:
             self.step += 1
         return {"loss": discriminator + generator + penalty, "generator": generator.detach(),

@@ -20,15 +20,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from baselines._bottleneck import Frozen, shared_noise
+from baselines._bottleneck import Frozen
 from patronus.errors import Problem
-from patronus.method import StepHook
+from patronus.method import Denoising, StepHook
+from patronus.noise import noise
 
 
-class Model(Frozen):
+class Model(Frozen, Denoising):
     """`code_dim` of the study is ignored: what an image leaves are maps as large as itself."""
 
     lacks = {"encode": "its noise maps are as large as the image, many times over",
+             "loss": "nothing of it is trained",
              "locate": "there is no code whose entries could have a place",
              "generate": "its own samples are those of the DDPM it stands on"}
 
@@ -42,9 +44,6 @@ class Model(Frozen):
         if not 0 < eta <= 1:
             raise Problem(f"{__name__}: eta = {eta} leaves no noise to find; choose it in (0, 1]")
         self.eta, self.inversion_steps = eta, inversion_steps
-
-    def predict(self, x_t: Tensor, t: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
-        return self.diffusion.split(self.net.unet(x_t, t).float(), x_t, t)
 
     def invert(self, x0: Tensor, code: Tensor | None, steps: int) -> Tensor:
         """(B, (S + 1) C, H, W): x_T, then the maps of S = min(steps, inversion_steps) steps."""
@@ -65,7 +64,7 @@ class Model(Frozen):
         """
         x, *maps = x_T.split(self.shape[0], 1)
         if not maps:
-            return self.diffusion.ddim(self.net.unet, x_T, steps, on_step)
+            return super().decode(x_T, code, steps, on_step)
         grid = self.diffusion.times(len(maps))
         for t, after, z in zip(grid, [*grid[1:], None], maps, strict=True):
             x0hat, mu, sigma = self._step(x, t, after)
@@ -77,7 +76,7 @@ class Model(Frozen):
     def _path(self, x0: Tensor, grid: list[int]) -> Iterator[Tensor]:
         """x_0 noised to each time of the grid, every time afresh; then x_0 itself."""
         for t in grid:
-            eps = shared_noise((1, *self.shape), "ddpm_inversion", t).to(x0)
+            eps = noise(range(1), self.shape, "ddpm_inversion", t).to(x0)
             yield self.diffusion.noised(x0, torch.full((len(x0),), t, device=x0.device), eps)
         yield x0
 

@@ -19,6 +19,7 @@ would annihilate. Components are paired across times by rank, as published.
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Literal
 
 import torch
@@ -38,6 +39,7 @@ class Model(Steered):
     """`code_dim` directions; those beyond the rank of the fitted images stay zero."""
 
     lacks = {"locate": "a direction spans the whole bottleneck, it has no place of its own",
+             "loss": "nothing of it is trained",
              "generate": "its own samples are those of the DDPM it stands on"}
 
     def __init__(self, shape: tuple[int, int, int], code_dim: int, *,
@@ -58,16 +60,13 @@ class Model(Steered):
         # of every inversion time, the nearest that is fitted
         self.owner = [min(range(fitted_times), key=lambda i: abs(self.fitted[i] - t))
                       for t in self.times]
-        channels, height, width = self.net.size
-        self.register_buffer("directions",
-                             torch.zeros(fitted_times, code_dim, channels * height * width))
+        self.register_buffer("directions", torch.zeros(fitted_times, code_dim, prod(self.size)))
         self.register_buffer("spreads", torch.zeros(fitted_times, code_dim))  # sigma
         self.register_buffer("centres", torch.zeros(len(self.times), code_dim))  # u . mean_t
 
     @torch.no_grad()
     def prepare(self, images: Tensor) -> None:
         """PCA of h_t at the fitted times, and the mean score at every inversion time."""
-        super().prepare(images)
         width = self.directions.shape[2]
         rank = max(2 * self.code_dim, BUDGET // width)
         scatters = {t: Scatter(rank) for t in self.fitted}
@@ -128,10 +127,10 @@ class Model(Steered):
         calls = iter([None, *self.times])  # the first asks about the clean image
 
         def watched(x: Tensor, t: Tensor) -> Tensor:
-            answer, h = self.net(x, t)
+            h, skips, embeddings = self.denoiser.descend(x, t)
             if (now := next(calls)) is not None:
                 note(now, h.flatten(1))
-            return answer
+            return self.denoiser.finish(h, skips, embeddings)
 
         self.diffusion.invert(watched, x0, self.inversion_steps)
 
@@ -187,10 +186,11 @@ def jacobian_directions(model: Frozen, x_t: Tensor, t: int, count: int = 3,
     if len(x_t) != 1:
         raise ValueError("Jacobian directions are those of one image")
     times = torch.full((1,), t, device=x_t.device)
-    h, skips, time = model.net.down(x_t, times)
+    h, skips, embeddings = model.denoiser.descend(x_t, times)
 
     def eps(h: Tensor) -> Tensor:
-        found = model.diffusion.split(model.net.finish(h, skips, time), x_t, times)[1]
+        answer = model.denoiser.finish(h, skips, embeddings)
+        found = model.diffusion.split(answer, x_t, times)[1]
         return found if mask is None else found * mask
 
     directions, values = singular_directions(eps, h, count, iterations, tolerance)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from baselines._avdm import AuxiliaryDiffusion, mmd, spread
 from baselines.ddpm import Model as DDPM
-from patronus.errors import Problem
+from baselines.ddpm import copy_denoiser
 from patronus.method import Method
 
 
@@ -42,26 +42,14 @@ class Model(AuxiliaryDiffusion):
                  ddpm_base: int | None = None,  # sizes of the DDPM it stands on, where they
                  ddpm_multipliers: tuple[int, ...] | None = None):  # are not those above
         super().__init__(shape, code_dim, denoiser, base, multipliers, dropout, beta_range)
-        self.mmd_weight, self.adopted = mmd_weight, False
+        self.mmd_weight = mmd_weight
         self.vanilla = DDPM(shape, base=ddpm_base or base or 64,
                             multipliers=ddpm_multipliers or multipliers or (1, 2, 4, 4))
         self.vanilla.requires_grad_(False)
 
     def adopt(self, base: Method) -> None:
-        try:
-            self.vanilla.load_state_dict(base.state_dict())
-        except RuntimeError:
-            raise Problem("baselines.infodiffusion: the DDPM it stands on has other sizes; set "
-                          "ddpm_base and ddpm_multipliers to its own in config/scales") from None
-        if base.diffusion.prediction != "eps":
-            raise Problem("baselines.infodiffusion: the DDPM it stands on predicts v; name one "
-                          "that predicts eps, as `base: ddpm`")
-        self.adopted = True
-
-    def prepare(self, images: Tensor) -> None:
-        if not self.adopted:
-            raise Problem("baselines.infodiffusion: its sampler needs a trained DDPM; add "
-                          "`base: ddpm` to its file in config/methods")
+        copy_denoiser(base, self.vanilla.denoiser, self.vanilla.diffusion.prediction, __name__,
+                      "`ddpm_base` and `ddpm_multipliers`")
 
     def loss(self, x0: Tensor) -> dict[str, Tensor]:
         """Noise MSE + mmd_weight * MMD^2 between the batch's codes and as many from N(0, I)."""

@@ -26,22 +26,20 @@ Probabilistic Models, NeurIPS 2022.
 """
 
 import math
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from baselines.ddpm import Model as DDPM
+from baselines.ddpm import copy_denoiser
 from patronus.diffusion import Diffusion
-from patronus.errors import Problem
-from patronus.method import Method, StepHook
-from patronus.unet import Attention, Block, UNet
+from patronus.method import Denoising, Method
+from patronus.unet import Attention, UNet
 
 ATTENTION = 16  # the encoder's self-attention: after its second stage, where the side is this
 
 
-class Model(Method):
+class Model(Denoising):
     """`code_dim` is 512 as published. Sizes and prediction must be those of the DDPM adopted."""
 
     lacks = {"locate": "an entry of the code is made of the whole image"}
@@ -58,27 +56,9 @@ class Model(Method):
         self.answered = Diffusion(prediction)  # what the frozen denoiser answers
         self.diffusion = Diffusion("eps")  # of the shifted eps
         self.branch = Branch(shape[0], code_dim, base, multipliers, dropout)
-        self.adopted = False
 
     def adopt(self, base: Method) -> None:
-        """Copy the trained denoiser."""
-        if not isinstance(base, DDPM):
-            raise Problem(f"pdae: stands on a DDPM, not on {type(base).__module__}; write "
-                          "`base: ddpm` in config/methods")
-        if base.diffusion.prediction != self.answered.prediction:
-            raise Problem(f"pdae: its DDPM predicts {base.diffusion.prediction}, not "
-                          f"{self.answered.prediction}; give both the same option `prediction`")
-        try:
-            self.denoiser.load_state_dict(base.denoiser.state_dict())
-        except RuntimeError as error:
-            raise Problem("pdae: its DDPM has other sizes; give both the same shape and options "
-                          "`base` and `multipliers`") from error
-        self.adopted = True
-
-    def prepare(self, images: Tensor) -> None:
-        if not self.adopted:
-            raise Problem("pdae: stands on a trained DDPM; write `base: ddpm` into its file in "
-                          "config/methods")
+        copy_denoiser(base, self.denoiser, self.answered.prediction, __name__)
 
     def loss(self, x0: Tensor) -> dict[str, Tensor]:
         """Weighted noise MSE of the shifted eps, given the code of the clean image."""
@@ -95,47 +75,21 @@ class Model(Method):
     def eps(self, x_t: Tensor, t: Tensor, code: Tensor) -> Tensor:
         """The frozen network's eps, shifted by the branch."""
         with torch.no_grad():
-            answer, bottom, skips, time = observed(self.denoiser, x_t, t)
-            eps = self.answered.split(answer.float(), x_t, t)[1]
+            h, skips, embeddings = self.denoiser.descend(x_t, t)
+            answer = self.denoiser.finish(h, skips, embeddings).float()
+            eps = self.answered.split(answer, x_t, t)[1]
         spread = (1 - self.diffusion.alpha_bar[t]).sqrt().view(-1, 1, 1, 1)
-        return eps - spread * self.branch(bottom, skips, time, code).float()
+        return eps - spread * self.branch(skips, embeddings[0], code).float()
 
     def encode(self, x0: Tensor) -> Tensor:
         return self.encoder(x0)
 
-    def predict(self, x_t: Tensor, t: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        return self.diffusion.split(self.eps(x_t, t, code), x_t, t)
-
-    def decode(self, x_T: Tensor, code: Tensor, steps: int,
-               on_step: StepHook | None = None) -> Tensor:
-        return self.diffusion.ddim(partial(self.eps, code=code), x_T, steps, on_step)
-
-    def invert(self, x0: Tensor, code: Tensor, steps: int) -> Tensor:
-        return self.diffusion.invert(partial(self.eps, code=code), x0, steps)
-
-
-def observed(unet: UNet, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
-    """An unconditional UNet's answer, and what the branch reads of it.
-
-    That is the deepest feature map before the middle, the skip features, and the time embedding
-    after its SiLU.
-    """
-    time = nn.functional.silu(unet.time(unet.times[t]))
-    skips = [unet.first(x)]
-    for layer in unet.down:
-        skips.append(layer(skips[-1], time, None) if isinstance(layer, Block)
-                     else layer(skips[-1]))
-    h, rest = skips[-1], list(skips)
-    for layer in unet.middle:
-        h = layer(h, time, None)
-    for layer in unet.up:
-        h = layer(torch.cat([h, rest.pop()], 1), time, None) if isinstance(layer, Block) \
-            else layer(h)
-    return unet.last(h), skips[-1], skips, time
-
 
 class Branch(nn.Module):
-    """A second middle, up path and output: (features, time, z (B, code_dim)) -> G (B, C, H, W)."""
+    """A second middle, up path and output.
+
+    forward(features of the way down, time embedding, z (B, code_dim)) -> G (B, C, H, W).
+    """
 
     def __init__(self, channels: int, code_dim: int, base: int, multipliers: tuple[int, ...],
                  dropout: float, blocks: int = 2):
@@ -161,8 +115,8 @@ class Branch(nn.Module):
         nn.init.zeros_(last.bias)
         self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), last)
 
-    def forward(self, bottom: Tensor, skips: list[Tensor], time: Tensor, code: Tensor) -> Tensor:
-        code, h, rest = nn.functional.silu(self.code(code)), bottom, list(skips)
+    def forward(self, skips: list[Tensor], time: Tensor, code: Tensor) -> Tensor:
+        code, h, rest = nn.functional.silu(self.code(code)), skips[-1], list(skips)
         for layer in self.middle:
             h = layer(h, time, code)
         for layer in self.up:

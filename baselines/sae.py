@@ -25,9 +25,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from baselines._bottleneck import Steered, shared_noise
+from baselines._bottleneck import Steered
 from patronus.errors import Problem
 from patronus.method import Located, to_unit
+from patronus.noise import noise
 
 BATCH = 64  # images at once in fitting the normalisation
 TABLE = 20  # times at which tokens are normalised; the nearest counts
@@ -51,21 +52,20 @@ class Model(Steered):
         if not 0 < k <= code_dim:
             raise Problem(f"{__name__}: k = {k} of {code_dim} features cannot fire; lower k")
         self.k, self.t, self.dead_tokens, self.fit_images = k, t, dead_tokens, fit_images
-        width = self.net.size[0]
+        width = self.size[0]
         self.decoder = nn.Parameter(unit(torch.randn(code_dim, width)))
         self.encoder = nn.Parameter(self.decoder.detach().clone())
         self.centre = nn.Parameter(torch.zeros(width))
         self.register_buffer("mean", torch.zeros(TABLE, width))
         self.register_buffer("scale", torch.ones(TABLE))
         self.register_buffer("idle", torch.zeros(code_dim, dtype=torch.long))  # tokens since fired
-        self.register_buffer("noise", shared_noise((1, *shape), "sae"), persistent=False)
+        self.register_buffer("noise", noise(range(1), shape, "sae"), persistent=False)
         times = torch.linspace(1, self.diffusion.timesteps - 1, TABLE).round().long()
         self.register_buffer("times", times, persistent=False)
 
     @torch.no_grad()
     def prepare(self, images: Tensor) -> None:
         """Mean of each channel and scale of the tokens, at each of the table's times."""
-        super().prepare(images)
         chosen = images[:self.fit_images]
         for i, t in enumerate(self.times):
             total, squares, count = 0, 0, 0
@@ -88,7 +88,7 @@ class Model(Steered):
             error = tokens - self.centre - features @ decoder
             dead = self.idle > self.dead_tokens
             helpers = largest(scores.masked_fill(~dead, -torch.inf),
-                              min(self.net.size[0] // 2, self.code_dim))
+                              min(self.size[0] // 2, self.code_dim))
             left = error.detach()
             aux = (left - helpers @ decoder).square().mean() / left.square().mean()
             rebuilt = error.square().mean()
@@ -116,7 +116,7 @@ class Model(Steered):
         maps = self._maps_of(x0)
         activation, at = maps.flatten(2).max(2)
         cell = torch.tensor(self.shape[1:], device=at.device) // torch.tensor(
-            self.net.size[1:], device=at.device)
+            self.size[1:], device=at.device)
         rows = torch.div(at, maps.shape[3], rounding_mode="floor")
         low = torch.stack([rows, at % maps.shape[3]], -1) * cell
         return Located(activation, torch.cat([low, low + cell], -1), maps)
@@ -142,7 +142,7 @@ class Model(Steered):
     def _read(self, x0: Tensor, t: Tensor, eps: Tensor | None = None) -> Tensor:
         """h (B, C, y, x) of x0 noised to t, by default with fresh noise."""
         eps = torch.randn_like(x0) if eps is None else eps
-        return self.net.down(self.diffusion.noised(x0, t, eps), t)[0]
+        return self.denoiser.descend(self.diffusion.noised(x0, t, eps), t)[0]
 
     def _row(self, t: Tensor) -> Tensor:
         """The table's row nearest to each time (B,)."""

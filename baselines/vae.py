@@ -21,8 +21,6 @@ from baselines.ae import Model as AutoEncoder
 class Model(AutoEncoder):
     """Samples from its own prior: codes ~ N(0, I)."""
 
-    lacks = {key: why for key, why in AutoEncoder.lacks.items() if key != "generate"}
-
     def __init__(self, shape: tuple[int, int, int], code_dim: int, *,
                  base: int | None = None,  # of the width; None: 32 for Fashion-MNIST, else 64
                  multipliers: tuple[int, ...] = (1, 2, 4, 8),  # of the width, by level

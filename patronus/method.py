@@ -34,7 +34,10 @@ class Method(nn.Module):
         return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def adopt(self, base: "Method") -> None:
-        """Take over the trained model that `base:` in config/methods names; before `prepare`."""
+        """Take over the trained model that `base:` in config/methods names; before `prepare`.
+
+        A method that defines it is not trained without one.
+        """
         raise Problem(f"{type(self).__module__}: stands on no other method; remove `base:`")
 
     def prepare(self, images: Tensor) -> None:
@@ -50,7 +53,8 @@ class Method(nn.Module):
 
         A method with `concepts` is given their values (B, len(concepts)), scaled to [-1, 1] over
         the training split and NaN where unknown; all others are called without `labels`. A method
-        that leaves `loss` out is not trained: what it learns it learns in `prepare`.
+        that leaves `loss` out (and says why in `lacks`) is not trained: what it learns it learns
+        in `prepare`.
         """
         raise self.cannot("loss")
 

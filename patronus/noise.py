@@ -8,7 +8,8 @@ from patronus.seeds import seed_for
 
 def noise(rows: range, shape: tuple[int, ...], *names: object) -> Tensor:
     """Standard normal (len(rows), *shape); row i depends only on `names` and i."""
-    made = [torch.randn(shape, generator=torch.Generator().manual_seed(seed_for(*names, i)))
+    made = [torch.randn(shape, generator=torch.Generator().manual_seed(seed_for(*names, i)),
+                        device="cpu")  # the generator's, whatever torch's default device is
             for i in rows]
     return torch.stack(made)
 

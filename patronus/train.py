@@ -42,10 +42,7 @@ def work(job: Job) -> dict:
     model = checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)
     chosen = np.sort(np.random.default_rng(seed_for(*names, "prepare")).choice(
         len(images), min(PREPARE_IMAGES, len(images)), replace=False))
-    before = 0  # images that the model it stands on has seen
-    if job.base:
-        model.adopt(checkpoint.load(job.base))
-        before = load_json(job.base / "record.json")["found"]["images_seen"]
+    before = adopt_base(model, job)
     model.to(where).prepare(torch.from_numpy(np.asarray(images[chosen])).to(where))
     if not model.able("loss"):
         checkpoint.save(job.out, model, checkpoint.config_of(cell))
@@ -62,6 +59,17 @@ def work(job: Job) -> dict:
     save_text(job.out / "history.csv", found.pop("history"))
     found["images_seen"] += before
     return found
+
+
+def adopt_base(model: Method, job: Job) -> int:
+    """Hand over the trained model that it stands on, if any; how many images that one has seen."""
+    if not job.base:
+        if model.able("adopt"):
+            raise Problem(f"config/methods/{job.cell.method}.yaml: the method stands on a trained "
+                          "model and names none; write `base: ddpm` into it")
+        return 0
+    model.adopt(checkpoint.load(job.base))
+    return load_json(job.base / "record.json")["found"]["images_seen"]
 
 
 def concepts_of(model: Method, data: Prepared) -> np.ndarray | None:

@@ -21,7 +21,7 @@ METHODS = [name for name in method_names()  # variants of one module share what 
 MODULES = sorted({f"baselines.{path.stem}" for path in (ROOT / "baselines").glob("[a-z]*.py")}
                  | {load_study("tiny", methods=[name]).cells["celeba", name, 0].module
                     for name in METHODS})
-ABILITIES = ("encode", "decode", "invert", "predict", "locate", "generate")
+ABILITIES = ("loss", "encode", "decode", "invert", "predict", "locate", "generate")
 # What makes a model small, where a method has such an option.
 SMALL = {"base": 8, "multipliers": (1, 1, 2, 2), "encoder_channels": (8, 8, 8, 16),
          "dropout": 0.0}
@@ -75,7 +75,7 @@ def trained(method: str) -> tuple[Method, float, float, list[str]]:
     if cell.base:
         model.adopt(trained(cell.base)[0])
     model.prepare(pictures())
-    if not trains(model):
+    if not model.able("loss"):
         return model.eval(), 1.0, 0.0, []
     with torch.no_grad():
         before = mean_loss(model)
@@ -102,19 +102,8 @@ def model(method) -> Method:
     return trained(method)[0]
 
 
-def trains(model: Method) -> bool:
-    """Whether it has something to learn: a method without a loss has no trainable parameter."""
-    learns = type(model).loss is not Method.loss
-    assert learns or not any(p.requires_grad for p in model.parameters())
-    return learns
-
-
-def able(model: Method, *abilities: str) -> bool:
-    return not set(abilities) & set(model.lacks)
-
-
 def code_of(model: Method, x0: Tensor) -> Tensor | None:
-    return model.encode(x0) if able(model, "encode") else None
+    return model.encode(x0) if model.able("encode") else None
 
 
 def noise(count: int) -> Tensor:
@@ -122,7 +111,7 @@ def noise(count: int) -> Tensor:
 
 
 def test_the_loss_is_a_finite_scalar_with_its_parts(model: Method):
-    if not trains(model):
+    if not model.able("loss"):
         return
     found = loss_of(model)
     assert "loss" in found
@@ -148,14 +137,21 @@ def test_code_parameters_are_parameters_of_the_model(model: Method):
     assert all(id(p) in own for p in model.code_parameters())
 
 
+def test_a_method_without_a_loss_has_no_trainable_parameter(model: Method):
+    assert model.able("loss") or not any(p.requires_grad for p in model.parameters())
+
+
 def test_what_a_method_lacks_it_says_with_a_reason(model: Method):
     assert set(model.lacks) <= set(ABILITIES)
+    unable = {ability for ability in ABILITIES if not model.able(ability)}
+    assert unable - {"generate"} <= set(model.lacks)  # the shared prior's samples are no lack
     assert (model.code_dim is None) == ("encode" in model.lacks)
     calls = {"encode": lambda: model.encode(X0[:1]), "locate": lambda: model.locate(X0[:1]),
              "decode": lambda: model.decode(X0[:1], None, 2),
              "invert": lambda: model.invert(X0[:1], None, 2),
              "predict": lambda: model.predict(X0[:1], torch.tensor([5]), None),
-             "generate": lambda: model.generate(X0[:1], torch.zeros(1, 1), 2)}
+             "generate": lambda: model.generate(X0[:1], torch.zeros(1, 1), 2),
+             "loss": lambda: loss_of(model)}
     for ability, reason in model.lacks.items():
         with pytest.raises(NotApplicable) as error:
             calls[ability]()
@@ -164,7 +160,7 @@ def test_what_a_method_lacks_it_says_with_a_reason(model: Method):
 
 
 def test_encode_is_deterministic_and_each_image_has_its_own_code(model: Method):
-    if not able(model, "encode"):
+    if not model.able("encode"):
         return
     codes = model.encode(X0)
     assert codes.shape == (8, model.code_dim)
@@ -176,7 +172,7 @@ def test_encode_is_deterministic_and_each_image_has_its_own_code(model: Method):
 
 
 def test_decode_is_deterministic_and_each_image_has_its_own_noise(model: Method):
-    if not able(model, "decode"):
+    if not model.able("decode"):
         return
     code, x_T = code_of(model, X0[:4]), noise(4)
     before = torch.get_rng_state()
@@ -197,14 +193,14 @@ def rounding(images: Tensor) -> float:
 
 
 def test_a_code_changes_what_is_decoded(model: Method):
-    if not able(model, "encode", "decode"):
+    if not (model.able("encode") and model.able("decode")):
         return
     codes, x_T = model.encode(X0), noise(1).expand(8, -1, -1, -1)
     assert model.decode(x_T, codes, 5).std(0).max() > 1e-6
 
 
 def test_on_step_sees_the_estimate_of_every_step(model: Method):
-    if not able(model, "decode"):
+    if not model.able("decode"):
         return
     seen = []
     found = model.decode(noise(2), code_of(model, X0[:2]), 4, lambda t, x: seen.append((t, x)))
@@ -215,7 +211,7 @@ def test_on_step_sees_the_estimate_of_every_step(model: Method):
 
 
 def test_decoding_what_was_inverted_gives_the_image_back(model: Method):
-    if not able(model, "decode", "invert"):
+    if not (model.able("decode") and model.able("invert")):
         return
     x0 = X0[:3]
     code = code_of(model, x0)
@@ -229,7 +225,7 @@ def test_decoding_what_was_inverted_gives_the_image_back(model: Method):
 
 
 def test_an_own_sampler_is_deterministic_and_each_image_has_its_own_noise(model: Method):
-    if type(model).generate is Method.generate:
+    if not model.able("generate"):
         return
     rng = torch.Generator().manual_seed(8)
     x_T, z = noise(3), torch.randn(3, model.code_dim or 1, generator=rng)
@@ -243,7 +239,7 @@ def test_an_own_sampler_is_deterministic_and_each_image_has_its_own_noise(model:
 
 
 def test_a_prediction_splits_the_noisy_image(model: Method):
-    if not able(model, "predict"):
+    if not model.able("predict"):
         return
     t, eps = torch.tensor([300, 700]), noise(2)
     x_t = model.diffusion.noised(X0[:2], t, eps)
@@ -253,7 +249,7 @@ def test_a_prediction_splits_the_noisy_image(model: Method):
 
 
 def test_locate_agrees_with_encode_and_stays_in_the_image(model: Method):
-    if not able(model, "locate"):
+    if not model.able("locate"):
         return
     found, (_, height, width) = model.locate(X0), model.shape
     torch.testing.assert_close(found.activation, model.encode(X0), atol=1e-5, rtol=1e-4)
@@ -278,7 +274,7 @@ def test_a_saved_model_is_the_same_model(method: str, model: Method, tmp_path: P
     code = code_of(model, X0[:2])
     if code is not None:
         assert torch.equal(loaded.encode(X0[:2]), code)
-    if able(model, "decode"):
+    if model.able("decode"):
         torch.testing.assert_close(loaded.decode(noise(2), code, 3),
                                    model.decode(noise(2), code, 3), rtol=1e-4, atol=1e-3)
 

@@ -24,8 +24,8 @@ def made(**options) -> ddae.Model:
 def test_the_published_block_is_the_last_at_a_quarter_of_the_resolution():
     with torch.device("meta"):
         model = ddae.Model((3, 32, 32))
-        passed = model.net.down(torch.zeros(1, 3, 32, 32), torch.tensor([11]))
-        sizes = [h.shape[1:] for h in model.net.up(*passed)]
+        passed = model.denoiser.descend(torch.zeros(1, 3, 32, 32), torch.tensor([11]))
+        sizes = [h.shape[1:] for h in model.denoiser.ascend(*passed)]
     assert (model.t, model.code_dim) == (11, 256)
     assert sizes[model.layer] == (256, 8, 8)
     assert sizes[model.layer + 1] == (256, 16, 16)  # what follows is the way up
@@ -35,12 +35,12 @@ def test_the_published_block_is_the_last_at_a_quarter_of_the_resolution():
 @pytest.mark.parametrize(("block", "width"), [(1, 32), (3, 32), (4, 24), (6, 24), (9, 16), (12, 8)])
 def test_the_code_is_the_mean_of_what_the_unet_computes_there(block: int, width: int):
     model, x0, seen = made(block=block, t=21), images(3), []
-    blocks = [layer for layer in model.net.unet.up if hasattr(layer, "time")]
+    blocks = [layer for layer in model.denoiser.up if hasattr(layer, "time")]
     blocks[block - 1].register_forward_hook(lambda *args: seen.append(args[2]))
     code = model.encode(x0)
     t = torch.tensor([21, 21, 21])
     a = model.diffusion.alpha_bar[21]
-    model.net.unet(a.sqrt() * x0 + (1 - a).sqrt() * model.noise, t)
+    model.denoiser(a.sqrt() * x0 + (1 - a).sqrt() * model.noise, t)
     assert code.shape == (3, width) and model.code_dim == width
     torch.testing.assert_close(code, seen[-1].mean((2, 3)))
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from analysis import costs
 from baselines.ddgan import (
     Chain,
     Discriminator,
@@ -182,12 +183,21 @@ def test_each_side_learns_from_its_own_loss_only():
 def test_the_penalty_falls_on_every_fifteenth_step():
     model, x0 = small(), images(2)
     assert "step" in model.state_dict()  # so that a resumed run goes on in the same rhythm
-    for step, falls in ((0, True), (1, False), (14, False), (15, True), (16, False), (30, True)):
+    for step, falls in ((0, False), (1, False), (13, False), (14, True), (15, False), (29, True)):
         model.step.fill_(step)
         assert (model.loss(x0)["penalty"].item() > 0) == falls
         assert model.step == step + 1
     model.eval().loss(x0)
-    assert model.step == 31  # counts training steps only
+    assert model.step == 30  # counts training steps only
+
+
+def test_no_step_that_is_priced_has_the_penalty(monkeypatch):
+    model = small()
+    monkeypatch.setattr(model, "gradient_penalty", None)  # to call it would fail
+    bench = costs.Bench(model, 2, "32-true")
+    costs.counted(bench)
+    costs.measured({"value": bench})
+    assert 1 < model.step < model.penalty_every
 
 
 def test_the_penalty_is_half_gamma_times_the_squared_gradient():

@@ -305,6 +305,8 @@ def test_a_frozen_code_is_counted_apart_and_a_plain_model_has_no_code_to_make():
 def test_what_a_method_cannot_do_costs_nothing_and_says_why():
     probe = costs.Bench(costs.built(small_cell("ddae"))["value"], 2, "32-true")
     assert set(probe.actions()) == {"encoding"}
+    assert probe.reasons() == {"training": "nothing of it is trained",
+                               "sampling": probe.model.lacks["decode"]}
     assert "unconditional" not in costs.built(small_cell("diffae"))  # another denoiser
     assert "unconditional" in costs.built(small_cell("diffae_matched"))
 

@@ -2,14 +2,13 @@
 
 import importlib
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from baselines import ddpm, hspace
-from baselines._bottleneck import Bottleneck
+from baselines._bottleneck import Frozen, Steered
 from baselines.hspace import Scatter, jacobian_directions, singular_directions
 from patronus import model as patronus_model
 from patronus.errors import Problem
@@ -60,34 +59,49 @@ def kept(model: hspace.Model, x0: Tensor) -> dict[int, Tensor]:
     seen: list[tuple[int, Tensor]] = []
 
     def watch(x: Tensor, t: Tensor) -> Tensor:
-        answer, h = model.net(x, t)
+        h, *rest = model.denoiser.descend(x, t)
         seen.append((int(t[0]), h.flatten(1)))
-        return answer
+        return model.denoiser.finish(h, *rest)
 
     model.diffusion.invert(watch, x0, 11)
     return dict(seen)
+
+
+class Half(Steered):
+    """Moves the bottleneck by half of itself, times the code."""
+
+    def shift(self, h: Tensor, t: Tensor, code: Tensor) -> Tensor:
+        return 0.5 * h * code[..., None, None]
+
+
+def test_a_steered_method_must_say_by_how_much():
+    with pytest.raises(TypeError, match="shift"):
+        Steered(SHAPE, 1, 8, (1, 2), "eps")
 
 
 @pytest.mark.parametrize(("shape", "multipliers"), [((3, 32, 32), (1, 1, 2, 2)), (SHAPE, (1, 2))])
 def test_the_cut_network_is_the_unet_bit_for_bit_and_its_bottleneck_has_the_stated_size(
         shape: tuple, multipliers: tuple):
     torch.manual_seed(0)
-    net = Bottleneck(shape, 8, multipliers).eval()
+    model, seen = Half(shape, 1, 8, multipliers, "eps").eval(), []
+    model.denoiser.middle[-1].register_forward_hook(lambda *args: seen.append(args[2]))
     x, t = normal(3, *shape), torch.tensor([1, 400, 999])
-    answer, h = net(x, t)
-    assert torch.equal(answer, net.unet(x, t))
-    assert h.shape == (3, *net.size)
-    still, same = net(x, t, torch.zeros_like)
-    assert torch.equal(still, answer)
-    moved, before = net(x, t, lambda h: 0.5 * h)
-    assert torch.equal(before, h) and torch.equal(same, h)
+    answer, still, moved = (model.eps(x, t, code) for code in (
+        None, torch.zeros(3, 1), torch.ones(3, 1)))
+    assert torch.equal(answer, model.denoiser(x, t)) and torch.equal(still, answer)
+    assert all(torch.equal(h, seen[0]) and h.shape == (3, *model.size) for h in seen)
+    assert len(seen) == 4
+    hook = model.denoiser.middle[-1].register_forward_hook(lambda *args: 1.5 * args[2])
+    assert torch.equal(model.denoiser(x, t), moved)
+    hook.remove()
     assert (moved - answer).abs().max() > 1e-3
 
 
 def test_the_frozen_network_has_the_published_size_and_bottleneck():
     with torch.device("meta"):
-        small, large = (Bottleneck((3, side, side), 64, (1, 2, 4, 4)) for side in (32, 64))
-    counted = sum(p.numel() for p in small.parameters()) + small.unet.times.numel()  # a buffer here
+        small, large = (Frozen((3, side, side), None, 64, (1, 2, 4, 4), "eps") for side in (32, 64))
+    counted = sum(p.numel() for p in small.parameters())
+    counted += small.denoiser.times.numel()  # a buffer here
     assert counted == pytest.approx(24.05e6, rel=1e-4)
     assert small.size == (256, 4, 4) and large.size == (256, 8, 8)
     assert not any(p.requires_grad for p in small.parameters())
@@ -103,23 +117,22 @@ def test_a_method_keeps_its_own_frozen_copy_of_the_ddpm(name: str):
     model, base = standing(name), base_of()
     model.adopt(base)
     x, t = normal(2, *SHAPE), torch.tensor([5, 600])
-    assert torch.equal(model.net.unet.eval()(x, t), base.denoiser(x, t))
+    assert torch.equal(model.denoiser.eval()(x, t), base.denoiser(x, t))
     with torch.no_grad():
         base.denoiser.first.weight.add_(1)
-    assert not torch.equal(model.net.unet(x, t), base.denoiser(x, t))
-    assert not any(p.requires_grad for p in model.net.parameters())
+    assert not torch.equal(model.denoiser(x, t), base.denoiser(x, t))
+    assert not any(p.requires_grad for p in model.denoiser.parameters())
+    assert "net.unet.first.weight" in model.state_dict()  # as checkpoints have it
 
 
 @pytest.mark.parametrize("name", STANDING)
 def test_a_base_that_does_not_fit_is_refused_with_the_cure(name: str):
-    with pytest.raises(Problem, match="prediction: v"):
-        standing(name).adopt(base_of("v"))
-    with pytest.raises(Problem, match="base and multipliers"):
-        standing(name).adopt(base_of(base=16))
-    with pytest.raises(Problem, match="plain DDPM"):
-        standing(name).adopt(patronus_model.Model((3, 32, 32), 4, **SIZES))
-    with pytest.raises(Problem, match="base: ddpm"):
-        standing(name).prepare(pictures(8))
+    for base, cure in ((base_of("v"), "predicts eps, .* predicts v; .* change .* `prediction`"),
+                       (base_of(base=16), "`base` and `multipliers` the values that the DDPM has"),
+                       (patronus_model.Model((3, 32, 32), 4, **SIZES), "plain DDPM.*`base: ddpm`")):
+        with pytest.raises(Problem, match=f"^baselines.{name}: .*{cure}") as error:
+            standing(name).adopt(base)
+        assert "\n" not in str(error.value)
 
 
 def low_rank(rows: int, rank: int, width: int) -> Tensor:
@@ -176,7 +189,7 @@ def test_the_code_is_the_mean_of_the_scores_over_the_fitted_times():
 def test_a_shift_brings_the_scores_to_the_code_at_every_time():
     model, code = fitted(), normal(7, 6)
     t = torch.tensor([1, 60, 300, 500, 700, 900, 999])
-    h = model.net.down(normal(7, *SHAPE), t)[0]
+    h = model.denoiser.descend(normal(7, *SHAPE), t)[0]
     moved = (h + model.shift(h, t, code)).flatten(1)
     for row in range(7):
         k = min(range(len(model.times)), key=lambda k: abs(model.times[k] - int(t[row])))
@@ -186,7 +199,7 @@ def test_a_shift_brings_the_scores_to_the_code_at_every_time():
 
 def test_an_edited_entry_moves_the_bottleneck_along_its_own_direction_alone():
     model, code, t = fitted(), normal(1, 6), torch.tensor([300])
-    h = model.net.down(normal(1, *SHAPE), t)[0]
+    h = model.denoiser.descend(normal(1, *SHAPE), t)[0]
     edited = code.clone()
     edited[0, 2] += 1.5
     change = (model.shift(h, t, edited) - model.shift(h, t, code)).flatten()
@@ -254,16 +267,14 @@ def test_jacobian_directions_are_those_of_the_whole_jacobian_of_eps(prediction: 
     torch.manual_seed(2)
     shape = (1, 8, 8)
     base = ddpm.Model(shape, **SIZES, prediction=prediction).eval().requires_grad_(False)
-    model = SimpleNamespace(net=Bottleneck(shape, **SIZES).eval(), diffusion=base.diffusion)
-    model.net.unet.load_state_dict(base.denoiser.state_dict())
     x_t, t = normal(1, *shape), 400
     mask = torch.zeros(1, 1, 8, 8).index_fill_(3, torch.arange(4), 1) if masked else None
-    found, values = jacobian_directions(model, x_t, t, 2, mask)
+    found, values = jacobian_directions(base, x_t, t, 2, mask)
     times = torch.tensor([t])
-    h, skips, time = model.net.down(x_t, times)
+    h, skips, (time, _) = base.denoiser.descend(x_t, times)
 
     def eps(h: Tensor) -> Tensor:
-        net, waiting = model.net.unet, list(skips)
+        net, waiting = base.denoiser, list(skips)
         for layer in net.up:
             h = layer(torch.cat([h, waiting.pop()], 1), time, None) if hasattr(layer, "time") \
                 else layer(h)

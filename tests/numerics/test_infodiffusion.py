@@ -244,13 +244,13 @@ def test_the_adopted_ddpm_is_a_frozen_copy():
 
 
 def test_a_ddpm_that_does_not_fit_is_refused():
-    with pytest.raises(Problem, match="sizes"):
+    with pytest.raises(Problem, match="sizes.*`ddpm_base` and `ddpm_multipliers`"):
         small().adopt(DDPM(SHAPE, base=16, multipliers=(1, 1)))
     small(ddpm_base=16, ddpm_multipliers=(1, 1)).adopt(DDPM(SHAPE, base=16, multipliers=(1, 1)))
     with pytest.raises(Problem, match="predicts v"):
         small().adopt(DDPM(SHAPE, base=8, multipliers=(1, 2), prediction="v"))
-    with pytest.raises(Problem, match="base: ddpm"):
-        small().prepare(torch.zeros(2, *SHAPE, dtype=torch.uint8))
+    with pytest.raises(Problem, match="plain DDPM.*`base: ddpm`"):
+        small().adopt(small(DiffAE, **MATCHED))
 
 
 def test_its_ddpm_has_the_published_sizes_by_default():

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines.ddpm import Model as DDPM
-from baselines.pdae import Branch, Encoder, Model, ShiftBlock, observed
+from baselines.pdae import Branch, Encoder, Model, ShiftBlock
 from baselines.untrained import Model as Untrained
 from patronus.config import load_study
 from patronus.errors import Problem
@@ -86,31 +86,41 @@ def test_every_shape_of_the_suite_fits(shape):
         assert all(found.shape == x.shape for found in model.predict(x, t, model.encode(x)))
 
 
-@torch.no_grad()
-def test_the_branch_reads_what_the_frozen_network_itself_computes():
-    base, x = ddpm(dropout=0), images()
-    answer, bottom, skips, time = observed(base.denoiser, x, T)
-    assert torch.equal(answer, base.denoiser(x, T))
-    seen = []
+def read(base: DDPM, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The features on a DDPM's way down at times T, and its time embedding."""
+    net, seen = base.denoiser, []
     hooks = [layer.register_forward_hook(lambda _, __, out: seen.append(out))
-             for layer in (base.denoiser.first, *base.denoiser.down)]
-    base.denoiser(x, T)
+             for layer in (net.first, *net.down)]
+    net(x, T)
     for hook in hooks:
         hook.remove()
-    assert len(skips) == len(seen)
-    assert all(torch.equal(*pair) for pair in zip(skips, seen, strict=True))
-    assert bottom is skips[-1]
-    torch.testing.assert_close(time, F.silu(base.denoiser.time(base.denoiser.times[T])))
+    return seen, F.silu(net.time(net.times[T]))
+
+
+@torch.no_grad()
+def test_the_branch_reads_what_the_frozen_network_itself_computes():
+    base, model, x = ddpm(), pdae().eval(), images()
+    given, first = [], []
+    model.branch.register_forward_pre_hook(lambda _, args: given.extend(args))
+    model.branch.middle[0].register_forward_pre_hook(lambda _, args: first.extend(args))
+    code = model.encode(x)
+    model.eps(x, T, code)
+    skips, time, same = given
+    expected, embedding = read(base, x)
+    assert len(skips) == len(expected)
+    assert all(torch.equal(*pair) for pair in zip(skips, expected, strict=True))
+    assert first[0] is skips[-1]
+    torch.testing.assert_close(time, embedding)
+    assert torch.equal(same, code)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 @torch.no_grad()
 def test_the_shift_is_added_to_the_eps_of_the_ddpm(prediction: str):
-    model, x = pdae(prediction).eval(), images()
-    code, a = model.encode(x), alpha_bar(T)
-    answer, bottom, skips, time = observed(ddpm(prediction).denoiser, x, T)
+    model, base, x = pdae(prediction).eval(), ddpm(prediction), images()
+    code, a, answer = model.encode(x), alpha_bar(T), base.denoiser(x, T)
     eps = answer if prediction == "eps" else (1 - a).sqrt() * x + a.sqrt() * answer
-    expected = eps - (1 - a).sqrt() * model.branch(bottom, skips, time, code)
+    expected = eps - (1 - a).sqrt() * model.branch(*read(base, x), code)
     x0hat, found = model.predict(x, T, code)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(a.sqrt() * x0hat + (1 - a).sqrt() * found, x)
@@ -184,8 +194,8 @@ def test_training_moves_the_branch_and_the_encoder_and_nothing_frozen():
 @torch.no_grad()
 def test_the_frozen_network_answers_alike_in_training_and_evaluation():
     model, x = pdae(), images()
-    torch.testing.assert_close(observed(model.train().denoiser, x, T)[0],
-                               observed(model.eval().denoiser, x, T)[0])  # but for rounding
+    torch.testing.assert_close(model.train().denoiser(x, T),
+                               model.eval().denoiser(x, T))  # but for rounding
 
 
 @torch.no_grad()
@@ -198,8 +208,8 @@ def test_the_adopted_weights_are_a_copy():
 
 
 @pytest.mark.parametrize(("base", "cure"), [
-    (lambda: ddpm("v"), "give both the same option `prediction`"),
-    (lambda: ddpm(base=16), "give both the same shape and options"),
+    (lambda: ddpm("v"), "change the option `prediction` of one of the two"),
+    (lambda: ddpm(base=16), "give both the same shape, and its options `base` and `multipliers`"),
     (lambda: Untrained(SHAPE, 5, **SIZES), "write `base: ddpm`")])
 def test_a_base_that_does_not_fit_is_refused_with_its_cure(base, cure: str):
     with pytest.raises(Problem, match=cure):

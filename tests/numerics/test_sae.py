@@ -76,7 +76,7 @@ def test_the_loss_is_the_equation():
         found = model.loss(x0)
         torch.manual_seed(5)
         t, eps = model.diffusion.draw_times(12), torch.randn_like(x0)
-        h = model.net(model.diffusion.noised(x0, t, eps), t)[1]
+        h = model.denoiser.descend(model.diffusion.noised(x0, t, eps), t)[0]
         x = model.tokens(h, t).flatten(0, 2)
         directions = model.decoder / model.decoder.norm(dim=1, keepdim=True)
         total = 0
@@ -178,7 +178,7 @@ def test_a_shift_brings_an_orthogonal_dictionary_to_the_code_in_its_own_cells():
         model.decoder.copy_(torch.eye(WIDTH)[:8])
         model.encoder.copy_(torch.eye(WIDTH)[:8])
         t = torch.tensor([50, 500, 900])
-        h = model.net.down(normal(3, *SHAPE), t)[0]
+        h = model.denoiser.descend(normal(3, *SHAPE), t)[0]
         before = model.maps(h, t)
         h[:, 0] -= 1e4  # the first feature fires nowhere
         before[:, 0] = 0
@@ -197,7 +197,7 @@ def test_an_edited_feature_moves_the_bottleneck_along_its_direction_and_changes_
     edited = code.clone()
     edited[:, 6] += 2
     with torch.no_grad():
-        h = model.net.down(normal(3, *SHAPE), t)[0]
+        h = model.denoiser.descend(normal(3, *SHAPE), t)[0]
         change = (model.shift(h, t, edited) - model.shift(h, t, code)).movedim(1, -1).flatten(0, 2)
         along = model.decoder[6] / model.decoder[6].norm()
         torch.testing.assert_close(change, (change @ along)[:, None] * along, atol=1e-5, rtol=1e-4)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from patronus import checkpoint, train
-from patronus.config import Train, load_study
+from patronus.config import Train, load_study, method_names
 from patronus.errors import Problem
 from patronus.files import load_json, locked, save_json, save_npy
 from patronus.method import to_unit
@@ -108,6 +108,20 @@ def test_killed_and_resumed_ends_with_the_same_weights(study: Path):
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
     fresh = checkpoint.build(*(load_json(out / "config.json")[key] for key in checkpoint.BUILDS))
     assert any(not torch.equal(value, expected[key]) for key, value in fresh.state_dict().items())
+
+
+STANDING = [name for name in method_names()
+            if next(iter(load_study("tiny", methods=[name]).cells.values())).base]
+
+
+@pytest.mark.parametrize("method", STANDING)
+def test_a_method_without_the_model_it_stands_on_is_refused_with_the_cure(study: Path, method):
+    studied = load_study("tiny", methods=[method, "ddpm"])
+    cell = studied.cell(CELL[0], method, 0).model_copy(update={"base": None})
+    with pytest.raises(Problem, match=f"methods/{method}.yaml: .*`base: ddpm`") as error:
+        train.work(Job("checkpoints", cell, studied.datasets[CELL[0]], None, 1, "key"))
+    assert "\n" not in str(error.value)
+    assert not (study / "results" / "tiny" / "checkpoints").exists()
 
 
 # the loop itself
