@@ -82,18 +82,25 @@ def block(spec: Spec) -> str:
 
 
 def entries(measured: pd.DataFrame) -> pd.DataFrame:
-    """One row for each data set, measure and method of table.csv."""
+    """One row for each data set, method and measure of table.csv."""
     sets = by_track(measured).groupby("dataset", sort=False)
-    return pd.DataFrame([_entry(rows, column) for _, of_set in sets for column in columns()
-                         for _, rows in of_set.groupby("method", sort=False)])
+    return pd.DataFrame([entry for _, of_set in sets
+                         for _, rows in of_set.groupby("method", sort=False)
+                         for entry in _of_method(rows)])
+
+
+def _of_method(rows: pd.DataFrame) -> Iterator[dict]:
+    parts = dict(iter(rows.groupby(["measure", "variant"])))
+    for column in columns():
+        yield _entry(parts.get((column.spec.name, column.row.variant), rows), column)
 
 
 def _entry(rows: pd.DataFrame, column: Column) -> dict:
+    """Of the rows of one method that are this measure's, or all of them where it has none."""
     spec, row = column.spec, column.row
     found = ours(rows, row.variant, spec.name)
-    known = rows[(rows["measure"] == spec.name) & (rows["variant"] == row.variant)
-                 & rows["value"].notna()]
-    alone = len(known) == 1 and "95 %" in spec.spread
+    known = rows[rows["value"].notna()]
+    alone = found["seeds"] == 1 and "95 %" in spec.spread
     ends = known[["low", "high"]].iloc[0] if alone else {"low": None, "high": None}
     return {"block": column.block} | found | {
         "low": ends["low"], "high": ends["high"], "spread": spec.spread if alone else "",
