@@ -23,17 +23,20 @@ from paper.table import (
     as_markdown,
     by_track,
     heading,
+    joined,
     ours,
     seeds_of,
+    span,
 )
 from patronus.files import save_text
 
 WIDEST = 7  # columns of measures that a landscape A4 page holds, with intervals
 SHORT = 6  # letters of a chance level that stands in the table
-BLOCKS = {  # as published by the first letter, the others by their numbers in measures.md
-    "A": "as published", "B1 B2": "does the image obey the code, and that dimension alone",
-    "B3 B4 B5 B9": "where, what and when", "B6 B7 B8 B10": "stability, sensitivity, shortcuts, use",
-    "B11": "cost"}
+BLOCKS = {  # the faithfulness measures by their numbers in measures.md
+    "A images": "as published, of images", "A codes": "as published, of codes",
+    "B1 B2": "does the image obey the code, and does that dimension alone",
+    "B3 B4 B5 B9": "where, what and when",
+    "B6 B7 B8 B10": "stability, sensitivity, shortcuts, use of the code", "B11": "cost"}
 ARROWS = {"higher": "↑", "lower": "↓"}
 SPREAD = ("mean ± standard deviation over training seeds; [low, high]: of one training, its 95 % "
           "interval over dimensions, parts or images, which knows nothing of another training")
@@ -51,12 +54,14 @@ class Column:
     def title(self) -> str:
         return f"{self.spec.title} {ARROWS[self.spec.direction]}"
 
-    @property
-    def about(self) -> str:
-        """What the number is, in words."""
+    def about(self, cells: pd.DataFrame) -> str:
+        """What the number is, in words: variant, unit, n of these entries, split, chance."""
+        own, split = cells[cells["measure"] == self.spec.name], self.row.split
+        variant = self.row.variant if len(self.spec.rows) > 1 and self.row.variant != split else ""
+        n = f"n = {span(own['n'].min(), own['n_max'].max())}" if own["n"].notna().any() else ""
         chance = f"chance: {self.spec.chance}" if self.spec.chance else ""
-        variant = self.row.variant if len(self.spec.rows) > 1 else ""
-        return f"{self.spec.title}: " + ", ".join(filter(None, (self.spec.unit, variant, chance)))
+        parts = variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", chance
+        return f"{self.spec.title}: " + ", ".join(filter(None, parts))
 
 
 class Sheet(NamedTuple):
@@ -78,7 +83,10 @@ def columns() -> list[Column]:
 def block(spec: Spec) -> str:
     """The block of a measure, by the number in measures.md that its source names."""
     number = re.search(r"measures\.md (B\d+)", spec.source)
-    return next((key for key in BLOCKS if number and number[1] in key.split()), "A")
+    if number:
+        return next(key for key in BLOCKS if number[1] in key.split())
+    reads = {need.partition(".")[0] for need in spec.rows[0].needs}
+    return "A codes" if "codes" in reads else "A images"
 
 
 def entries(measured: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +121,8 @@ def sheets(found: pd.DataFrame, title: str, name: str) -> Iterator[Sheet]:
         for key, of_block in itertools.groupby(columns(), lambda column: column.block):
             for k, some in enumerate(split(list(of_block))):
                 cells = of_set[of_set["measure"].isin([column.spec.name for column in some])]
-                about = f"{title}. {key.replace(' ', ', ')}: {BLOCKS[key]}"
+                about = f"{title}. {key[0] if key[0] == 'A' else key.replace(' ', ', ')}: " \
+                    f"{BLOCKS[key]}"
                 label = f"{name}_{dataset}_{key.replace(' ', '_')}_{k}"
                 yield Sheet(heading(cells, about), *grid(cells, some), label)
 
@@ -128,16 +137,23 @@ def split(some: list[Column]) -> list[list[Column]]:
 def grid(cells: pd.DataFrame, some: list[Column]) -> tuple[list[str], list[list[str]], list[str]]:
     """(headings, rows of text, notes): methods one below another, and the chance level last."""
     numbers: dict[str, int] = {}
-    rows = [[title, track or "–", *(text(of[column.spec.name], numbers) for column in some),
-             seeds_of(of_method)]
+    rows = [[title, track or "–", *_texts(of_method, some, numbers), seeds_of(of_method)]
             for (_, title, track), of_method in cells.groupby(
-                ["method", "method_title", "track"], sort=False)
-            for of in [{cell.measure: cell for cell in of_method.itertuples()}]]
+                ["method", "method_title", "track"], sort=False)]
     if any(column.spec.chance for column in some):
         rows.append(["chance", "", *(level(column.spec.chance) for column in some), ""])
-    notes = [SPREAD, ABOUT_TRACKS, *(column.about for column in some),
-             *(f"({number}) {why}" for why, number in numbers.items())]
-    return ["Method", "Track", *(column.title for column in some), "Seeds"], rows, notes
+    headings = ["Method", "Track", *(column.title for column in some), "Seeds"]
+    about = [column.about(cells) for column in some]
+    reasons = [f"({number}) {why}" for why, number in numbers.items()]
+    if cells["track"].any():
+        return headings, rows, [SPREAD, ABOUT_TRACKS, *about, *reasons]
+    return headings[:1] + headings[2:], [row[:1] + row[2:] for row in rows], \
+        [SPREAD, *about, *reasons]
+
+
+def _texts(of_method: pd.DataFrame, some: list[Column], numbers: dict[str, int]) -> list[str]:
+    found = {cell.measure: cell for cell in of_method.itertuples()}
+    return [text(found[column.spec.name], numbers) for column in some]
 
 
 def level(chance: str) -> str:

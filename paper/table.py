@@ -30,7 +30,8 @@ SPREAD = ("mean ± standard deviation over training seeds; "
 SPLIT = "split: of the codes (latent score, TAD, captured) or the reference images (the others)"
 HEADING = 16  # letters of a line
 TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-       "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+       "{": r"\{", "}": r"\}", "|": r"\textbar{}", "~": r"\textasciitilde{}",
+       "^": r"\textasciicircum{}",
        "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "−": "$-$",
        "×": r"$\times$", "‘": "`", "’": "'", "Δ": r"$\Delta$", "µ": r"$\mu$", "<": r"$<$",
        ">": r"$>$"}
@@ -106,8 +107,8 @@ def ours(rows: pd.DataFrame, split: str, key: str) -> dict:
         "method_title": first["method_title"], "track": first["track"], "split": split,
         "measure": key,
         "mean": values.mean(), "std": values.std(), "seeds": len(values),
-        "n": chosen["n"].min(), "n_max": chosen["n"].max(), "unit": _joined(chosen["unit"]),
-        "images_seen": rows["images_seen"].max(), "reason": _joined(reasons)}
+        "n": chosen["n"].min(), "n_max": chosen["n"].max(), "unit": joined(chosen["unit"]),
+        "images_seen": rows["images_seen"].max(), "reason": joined(reasons)}
 
 
 def _printed(row: dict, key: str, *splits: str) -> dict:
@@ -121,7 +122,7 @@ def _theirs(row: dict, key: str) -> dict:
             "split": "–", "measure": key, "seeds": 0} | _printed(row, key, *SPLITS)
 
 
-def _joined(values: object) -> str:
+def joined(values: object) -> str:
     return "; ".join(dict.fromkeys(str(value) for value in values if pd.notna(value)))
 
 
@@ -180,7 +181,7 @@ def _notes(found: pd.DataFrame, letters: dict[str, str]) -> list[str]:
 def _training(found: pd.DataFrame) -> str:
     seen = found.groupby("method_title", sort=False)["images_seen"].agg(["min", "max"]).dropna()
     return "images seen in training: " + "; ".join(
-        f"{row.Index} {_range(row.min, row.max)}" for row in seen.itertuples())
+        f"{row.Index} {span(row.min, row.max)}" for row in seen.itertuples())
 
 
 def _caveats(found: pd.DataFrame) -> list[str]:
@@ -205,12 +206,12 @@ def _size(cells: pd.DataFrame) -> str:
 
 
 def _measured_on(cells: pd.DataFrame) -> str:
-    sizes = [f"n = {_range(part['n'].min(), part['n_max'].max())} ({split})"
+    sizes = [f"n = {span(part['n'].min(), part['n_max'].max())} ({split})"
              for split, part in cells.groupby("split", sort=False)]
-    return ", ".join([*sizes, _joined(cells["unit"])])
+    return ", ".join([*sizes, joined(cells["unit"])])
 
 
-def _range(low: float, high: float) -> str:
+def span(low: float, high: float) -> str:
     return f"{int(low):,}" if low == high else f"{int(low):,} to {int(high):,}"
 
 

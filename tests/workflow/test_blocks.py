@@ -93,12 +93,12 @@ def test_chance_stands_in_the_last_row_or_in_the_notes():
         assert sheet_chance == (spec.chance if 0 < len(spec.chance) <= blocks.SHORT else
                                 "see below" if spec.chance else "–")
     notes = {note for sheet in made for note in sheet.notes}
-    assert any(note.startswith("Locality:") and "chance: 1" in note for note in notes)
+    assert "Locality: inverted, times chance, n = 50 (test), chance: 1" in notes
 
 
 def test_blocks_follow_the_numbers_of_the_measures():
     found = {column.spec.name: column.block for column in blocks.columns()}
-    assert found["tad"] == found["fid"] == "A"
+    assert (found["tad"], found["fid"], found["ssim"]) == ("A codes", "A images", "A images")
     assert found["fidelity"] == found["selectivity"] == "B1 B2"
     assert (found["emergence"], found["shortcut"], found["flops_step"]) == (
         "B3 B4 B5 B9", "B6 B7 B8 B10", "B11")
