@@ -106,6 +106,21 @@ def unconditional(wildcards):
     return other.folder("denoising") / DONE if other else []
 
 
+def compared(wildcards):
+    """What the measures read of other cells: codes by other seeds, the diagnosis of a planted tie."""
+    cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
+    tied = STUDY.tied(cell)
+    return [other.folder("codes") / DONE for other in STUDY.siblings(cell)] \
+        + ([tied.folder("shortcut") / DONE] if tied else [])
+
+
+def study_of(wildcards):
+    """As much of the study as the measures of a cell compare it with, for the stage."""
+    tied = STUDY.tied(STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed))
+    datasets = [wildcards.dataset, *([tied.dataset] if tied else [])]
+    return restriction({"datasets": datasets, "seeds": STUDY.seeds})
+
+
 wildcard_constraints:
     dataset="[^/]+",
     method="[^/]+",
@@ -276,14 +291,14 @@ rule count_costs:
 rule measure:
     input:
         made("data"), made("references"), made("codes"), made("samples"),
-        made("interventions"), made("denoising"),
+        made("interventions"), made("denoising"), made("explanations"), made("costs"), compared,
     output: made("measures", "measures.csv", DONE)
-    params: key=key("measures", "analysis.measure")
+    params: key=key("measures", "analysis.measure"), study=study_of,
     log: log("measures")
     benchmark: log("measures", "tsv")
     threads: STUDY.threads
     resources: **limits("measures", gpu=STUDY.gpus)
-    shell: "python -m analysis.measure" + ON_CELL
+    shell: "python -m analysis.measure {params.study}" + ON_CELL
 
 
 rule collect:

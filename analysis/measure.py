@@ -27,6 +27,9 @@ from patronus.stage import Job, device, run
 
 REFERENCE_SPLITS = ("train", "test")
 BUNDLES = ("interventions", "denoising")  # stages that write their arrays into one npz
+PARENTS = ("data", "references", "codes", "samples", *BUNDLES, "explanations", "costs")
+ONE_SEED = "one seed was trained"
+NO_TIE = "the study has no data set with a planted tie for it"
 
 
 class Arrays:
@@ -43,7 +46,8 @@ class Arrays:
         self._loaders: dict[str, Callable] = {
             "images": self.data.images, "labels": self._labels, "codes": self._codes,
             "samples": self._samples, "features": self._features,
-            "extractors": self._extractor, "parts": self._parts,
+            "extractors": self._extractor, "parts": self._parts, "shortcut": self._shortcut,
+            "explanations": self._explanations, "costs": self._costs,
             **{stage: partial(_bundled, self.job.folder(stage), stage) for stage in BUNDLES}}
         self._known: dict[str, object] = {}
 
@@ -68,11 +72,43 @@ class Arrays:
         return {"test": masks, "names": np.array(names)}[what]
 
     def _codes(self, split: str) -> np.ndarray:
-        codes = _stored(self.job.folder("codes"), split)
-        if codes.ndim != 2 or not np.isfinite(codes).all():
-            raise Problem(f"{self.job.folder('codes')}/{split}.npy: is not a finite (N, D) array; "
-                          "look at the training of this cell, then rerun encode")
-        return codes
+        if split == "other_seeds":
+            return self._other_seeds()
+        return _finite(self.job.folder("codes"), split)
+
+    def _other_seeds(self) -> np.ndarray:
+        """Codes (S - 1, N, D) of the test images by the study's other training seeds."""
+        shape = self["codes.test"].shape
+        if not self.job.siblings:
+            raise NotApplicable(ONE_SEED)
+        others = {cell.folder("codes"): _finite(cell.folder("codes"), "test")
+                  for cell in self.job.siblings}
+        for folder in (folder for folder, codes in others.items() if codes.shape != shape):
+            raise Problem(f"{folder}/test.npy: is {others[folder].shape}, and "
+                          f"{self.job.folder('codes')}/test.npy {shape}; rerun encode for both")
+        return np.stack(list(others.values()))
+
+    def _explanations(self, name: str) -> np.ndarray:
+        """<file>.<array> of the stage explanations: what.order, where.boxes, when.tau, ..."""
+        file, key = name.split(".")
+        return _bundled(self.job.folder("explanations"), file, key)
+
+    def _shortcut(self, key: str) -> np.ndarray:
+        """An array of shortcut.npz of the data set that ties attributes of this one."""
+        if not self.job.tied:
+            raise NotApplicable(NO_TIE)
+        return _bundled(self.job.tied.folder("shortcut"), "shortcut", key)
+
+    def _costs(self, key: str) -> np.ndarray:
+        """(2,) a count of costs.json and the same denoiser's without a code, NaN where none is."""
+        path = self.job.folder("costs") / "costs.json"
+        if not path.is_file():
+            raise _absent(path, "reason")
+        found = load_json(path)
+        if key not in found["costs"]:
+            raise NotApplicable(found["reasons"].get(key.partition("_")[2], f"no {key}"))
+        counts = [found["costs"][key][which] for which in ("value", "unconditional")]
+        return np.array([np.nan if count is None else count for count in counts])
 
     def _samples(self, name: str) -> np.ndarray:
         samples = _stored(self.job.folder("samples"), name)
@@ -101,6 +137,15 @@ class Arrays:
             raise Problem(f"{path}: is not the file that made {folder}/features_{name}_test.npy; "
                           "rerun references")
         return inception_extractor(path, where, self.job.threads)
+
+
+def _finite(folder: Path, split: str) -> np.ndarray:
+    """Codes (N, D) of one cell. Raises Problem for codes of another shape, with NaN or infinity."""
+    codes = _stored(folder, split)
+    if codes.ndim != 2 or not np.isfinite(codes).all():
+        raise Problem(f"{folder}/{split}.npy: is not a finite (N, D) array; look at the training "
+                      "of this cell, then rerun encode")
+    return codes
 
 
 def _stored(folder: Path, name: str, reason: str | None = None) -> np.ndarray:
@@ -155,6 +200,12 @@ def measure(spec: Spec, row: Row, arrays: Arrays) -> tuple[dict, dict]:
                     "unit": found.unit or spec.unit}, found.detail
 
 
+def beside(job: Job) -> list[Path]:
+    """What is read of other cells: codes by other seeds, the diagnosis of a planted tie."""
+    tied = [job.tied.folder("shortcut")] if job.tied else []
+    return [*(cell.folder("codes") for cell in job.siblings), *tied]
+
+
 def work(job: Job) -> dict:
     """Run every measure on one cell."""
     device(job)
@@ -173,5 +224,4 @@ def work(job: Job) -> dict:
 
 
 if __name__ == "__main__":
-    run("measures", "analysis.measure", work,
-        inputs=("data", "references", "codes", "samples", *BUNDLES))
+    run("measures", "analysis.measure", work, inputs=PARENTS, beside=beside)

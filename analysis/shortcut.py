@@ -10,7 +10,8 @@ five dimensions that tell most of a are raised, in the biased model minus in the
     ..._low and ..._high; detection: AUROC of |score| for finding the pairs; pairs (P, 2) of the K
     images, recon (2, q, C, H, W), edited (2, P, q, C, H, W) uint8 test images as the biased and the
     unbiased model show them, edited by the best dimension dims (2, P) of each pair's a;
-    before, after (2, P, q): P(b) in these
+    before, after (2, P, q): P(b) in these; rows (n,) of the test images of the biased model;
+    outputs (K,) names of the parts
 
 and shortcut.json (`about` of the biased cell, parts, pairs, n, who was compared). No torch here.
 """
@@ -109,7 +110,8 @@ def compare(biased: Answered, unbiased: Answered, names: list[str],
     paired = same_images(biased, unbiased)
     rng = np.random.default_rng(seed_for("shortcut", biased.about["dataset"]))
     score = causal.shortcut_score(*samples, rng, paired)
-    found = {"pairs": np.array([[names.index(name) for name in pair] for pair in pairs])}
+    found = {"pairs": np.array([[names.index(name) for name in pair] for pair in pairs]),
+             "rows": biased.rows, "outputs": np.array(names)}
     found["detection"] = causal.detection(score.value, found["pairs"].tolist())
     estimates = {side: causal.mean_effect(s, rng) for side, s in zip(SIDES, samples, strict=True)}
     for key, estimate in (estimates | {"score": score}).items():

@@ -67,7 +67,9 @@ class Row:
     NotApplicable with the reason where they allow no answer. Needs are names that
     `analysis.measure.Arrays` resolves: images.<split>, labels.<split>, codes.<split>,
     samples.<name>, features.<extractor>.<split or sample name>, interventions.<array>,
-    denoising.<array>, parts.test (masks), parts.names (of their bits).
+    denoising.<array>, explanations.<file>.<array>, parts.test (masks), parts.names (of their bits),
+    codes.other_seeds (S - 1, N, D), shortcut.<array> of the data set that ties attributes of this
+    one, costs.<key> (count, count of the same denoiser without a code).
     """
 
     variant: str
@@ -86,7 +88,7 @@ class Spec:
     unit: str
     direction: Literal["higher", "lower"]  # which is better
     source: str
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...]  # the first is the headline: the one that the table of all measures shows
     least_n: int = 1  # rows of the shortest array; with fewer the answer is n/a
     paired: bool = False  # row i of all arrays is the same image: trimmed to the shortest
     spread: str = ""  # what low and high mean

@@ -2,9 +2,8 @@
 
     python -m analysis.stability --scale ablation --dataset celeba --method patronus_modern
 
-Codes of the same test images under every two training seeds a < b of a method. The dimensions of
-b are matched one to one with those of a so that the sum of |Pearson| is largest (Hungarian
-assignment); what shuffled images would give is the null. Linear CKA compares the codes as wholes.
+Codes of the same test images under every two training seeds a < b of a method: their dimensions
+matched one to one, and linear CKA (analysis.matching).
 
 stability.npz: seeds (S,); pairs (Q, 2) of seeds; partner (Q, m), the dimension of b matched with
 dimension j of a, and correlation (Q, m), |Pearson| of the two over the n test images; null (Q, R),
@@ -20,15 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from analysis.matching import SHUFFLES, aligned, dead, match, shuffles
 from patronus.config import Cell, Study, load_study, stage_folder
 from patronus.errors import NotApplicable, Problem, guarded
 from patronus.files import load_json, save_json, save_npz
 from patronus.record import Record
-from patronus.seeds import seed_for
 
-SHUFFLES = 100
 FILES = ("stability.npz", "stability.json", "none.json", "record.json")
 
 
@@ -47,46 +44,8 @@ def compare(a: np.ndarray, b: np.ndarray, *names: object) -> Pair:
     if len(a) != len(b):
         raise Problem(f"{'/'.join(map(str, names))}: the codes of two seeds are of {len(a)} and "
                       f"{len(b)} images; rerun encode for both")
-    x, y = standardised(a), standardised(b)
-    orders = [np.random.default_rng(seed_for("stability", *names, r)).permutation(len(b))
-              for r in range(SHUFFLES)]
-    return Pair(*matched(np.abs(x.T @ y)),
-                np.array([matched(np.abs(x.T @ y[order]))[1].mean() for order in orders]),
-                linear_cka(a, b), np.array([linear_cka(a, b[order]) for order in orders]))
-
-
-def standardised(codes: np.ndarray) -> np.ndarray:
-    """Columns of codes (n, m) with mean 0 and length 1, so that x.T @ y is Pearson's r.
-
-    A constant column becomes 0 and so correlates with nothing: a dead dimension is no stable one.
-    """
-    codes = np.asarray(codes, dtype=np.float64)
-    centred = np.where(dead(codes), 0, codes - codes.mean(0))
-    return centred / np.maximum(np.linalg.norm(centred, axis=0), np.finfo(float).tiny)
-
-
-def dead(codes: np.ndarray) -> np.ndarray:
-    """(m,) bool: columns of codes (n, m) that hold one value."""
-    return np.ptp(codes, axis=0) == 0
-
-
-def matched(likeness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of likeness (m, m): the column of each row in the assignment of largest sum, its entries."""
-    rows, partner = linear_sum_assignment(likeness, maximize=True)
-    return partner, likeness[rows, partner]
-
-
-def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
-    """Linear CKA of codes (n, p) and (n, q) (Kornblith et al. 2019); 0 where a code is constant.
-
-    |y'x|^2 / (|x'x| |y'y|) of centred columns: the Gram matrices' formula without n x n matrices.
-    """
-    x, y = (np.asarray(code, dtype=np.float64) - np.mean(code, axis=0, dtype=np.float64)
-            for code in (a, b))
-    if dead(a).all() or dead(b).all():
-        return 0.0
-    own = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
-    return float(np.linalg.norm(y.T @ x) ** 2 / own)
+    orders = shuffles(len(b), *names)
+    return Pair(*match(a, b, orders), *aligned(a, b, orders))
 
 
 def of_seeds(codes: dict[int, np.ndarray], *names: object) -> tuple[dict, list[dict]]:

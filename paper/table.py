@@ -7,6 +7,7 @@ an "n/a" with its reason.
 
 import itertools
 import string
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +28,13 @@ ABOUT_TRACKS = ("track: matched to Patronus's denoiser, code size and training; 
 SPREAD = ("mean ± standard deviation over training seeds; "
           "where one seed was trained no spread is known")
 SPLIT = "split: of the codes (latent score, TAD, captured) or the reference images (the others)"
+HEADING = 16  # letters of a line
 TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-       "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-       "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "×": r"$\times$",
-       "‘": "`", "’": "'", "Δ": r"$\Delta$", "µ": r"$\mu$", "<": r"$<$", ">": r"$>$"}
+       "{": r"\{", "}": r"\}", "|": r"\textbar{}", "~": r"\textasciitilde{}",
+       "^": r"\textasciicircum{}",
+       "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "−": "$-$",
+       "×": r"$\times$", "‘": "`", "’": "'", "Δ": r"$\Delta$", "µ": r"$\mu$", "<": r"$<$",
+       ">": r"$>$"}
 
 
 @dataclass(frozen=True)
@@ -68,21 +72,26 @@ def entries(measured: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """
     paper = published()["rows"]
     found = []
-    measured = measured.assign(track=measured["track"].fillna("")).sort_values(
-        "track", key=lambda tracks: tracks.map(TRACKS.index), kind="stable")
+    measured = by_track(measured)
     for dataset, of_set in measured.groupby("dataset", sort=False):
         printed = [row for row in paper if row["dataset"] == dataset]
         for split, (method, rows) in itertools.product(
                 SPLITS, of_set.groupby("method", sort=False)):
             beside = next((row for row in printed if row.get("method") == method), {})
-            found += [_ours(rows, split, key) | _printed(beside, key, split) for key in keys]
+            found += [ours(rows, split, key) | _printed(beside, key, split) for key in keys]
         methods = set(of_set["method"])
         found += [_theirs(row, key) for row in printed if row.get("method") not in methods
                   for key in keys]
     return pd.DataFrame(found)
 
 
-def _ours(rows: pd.DataFrame, split: str, key: str) -> dict:
+def by_track(measured: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of their tracks, as they were within each."""
+    return measured.assign(track=measured["track"].fillna("")).sort_values(
+        "track", key=lambda tracks: tracks.map(TRACKS.index), kind="stable")
+
+
+def ours(rows: pd.DataFrame, split: str, key: str) -> dict:
     """Mean and spread over training seeds of one method on one data set."""
     first = rows.iloc[0]
     chosen = rows[(rows["measure"] == key) & (rows["variant"] == split)]
@@ -98,8 +107,8 @@ def _ours(rows: pd.DataFrame, split: str, key: str) -> dict:
         "method_title": first["method_title"], "track": first["track"], "split": split,
         "measure": key,
         "mean": values.mean(), "std": values.std(), "seeds": len(values),
-        "n": chosen["n"].min(), "n_max": chosen["n"].max(), "unit": _joined(chosen["unit"]),
-        "images_seen": rows["images_seen"].max(), "reason": _joined(reasons)}
+        "n": chosen["n"].min(), "n_max": chosen["n"].max(), "unit": joined(chosen["unit"]),
+        "images_seen": rows["images_seen"].max(), "reason": joined(reasons)}
 
 
 def _printed(row: dict, key: str, *splits: str) -> dict:
@@ -113,7 +122,7 @@ def _theirs(row: dict, key: str) -> dict:
             "split": "–", "measure": key, "seeds": 0} | _printed(row, key, *SPLITS)
 
 
-def _joined(values: object) -> str:
+def joined(values: object) -> str:
     return "; ".join(dict.fromkeys(str(value) for value in values if pd.notna(value)))
 
 
@@ -123,7 +132,7 @@ def grid(found: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
     keys = list(found["measure"].unique())
     names = found.groupby("dataset")["title"].first()
     rows = [[names[dataset], split, title, track or "–",
-             *(_text(cell, letters) for cell in cells.itertuples()), _seeds(cells)]
+             *(_text(cell, letters) for cell in cells.itertuples()), seeds_of(cells)]
             for (dataset, split, _, title, track), cells in found.groupby(
                 ["dataset", "split", "method", "method_title", "track"], sort=False)]
     headings = ["Data set", "Split", "Method", "Track", *(COLUMNS[key].title for key in keys),
@@ -156,7 +165,7 @@ def _text(cell, letters: dict[str, str]) -> str:
     return " ".join(parts) or "–"
 
 
-def _seeds(cells: pd.DataFrame) -> str:
+def seeds_of(cells: pd.DataFrame) -> str:
     count = cells["seeds"].max()
     return {0: "–", 1: "one seed"}.get(count, str(count))
 
@@ -172,7 +181,7 @@ def _notes(found: pd.DataFrame, letters: dict[str, str]) -> list[str]:
 def _training(found: pd.DataFrame) -> str:
     seen = found.groupby("method_title", sort=False)["images_seen"].agg(["min", "max"]).dropna()
     return "images seen in training: " + "; ".join(
-        f"{row.Index} {_range(row.min, row.max)}" for row in seen.itertuples())
+        f"{row.Index} {span(row.min, row.max)}" for row in seen.itertuples())
 
 
 def _caveats(found: pd.DataFrame) -> list[str]:
@@ -197,12 +206,12 @@ def _size(cells: pd.DataFrame) -> str:
 
 
 def _measured_on(cells: pd.DataFrame) -> str:
-    sizes = [f"n = {_range(part['n'].min(), part['n_max'].max())} ({split})"
+    sizes = [f"n = {span(part['n'].min(), part['n_max'].max())} ({split})"
              for split, part in cells.groupby("split", sort=False)]
-    return ", ".join([*sizes, _joined(cells["unit"])])
+    return ", ".join([*sizes, joined(cells["unit"])])
 
 
-def _range(low: float, high: float) -> str:
+def span(low: float, high: float) -> str:
     return f"{int(low):,}" if low == high else f"{int(low):,} to {int(high):,}"
 
 
@@ -247,17 +256,27 @@ def latex(found: pd.DataFrame, title: str, name: str) -> str:
 
 
 def as_latex(caption: str, headings: list[str], rows: list[list[str]], notes: list[str],
-             name: str) -> str:
-    """The same as a LaTeX float; the document needs \\usepackage{booktabs}."""
-    gaps = ["\\addlinespace\n" if i and row[0] else "" for i, row in enumerate(rows)]
+             name: str, sideways: bool = False) -> str:
+    """The same as a LaTeX float; the document needs \\usepackage{booktabs}, and rotating for one
+    that lies on its side."""
+    kind, where = ("sidewaystable", "") if sideways else ("table*", "[t]")
+    grouped = any(not row[0] for row in rows)
+    gaps = ["\\addlinespace\n" if i and row[0] and grouped else "" for i, row in enumerate(rows)]
     lines = [gap + " & ".join(map(tex, row)) + r" \\" for gap, row in zip(gaps, rows, strict=True)]
     return "\n".join([
-        r"\begin{table*}[t]", r"\centering", rf"\caption{{{tex(caption)}}}",
+        rf"\begin{{{kind}}}{where}", r"\centering", rf"\caption{{{tex(caption)}}}",
         rf"\label{{tab:{name}}}", r"\scriptsize", r"\setlength{\tabcolsep}{3pt}",
         rf"\begin{{tabular}}{{{'l' * len(headings)}}}", r"\toprule",
-        " & ".join(map(tex, headings)) + r" \\", r"\midrule", *lines, r"\bottomrule",
+        " & ".join(map(_stacked, headings)) + r" \\", r"\midrule", *lines, r"\bottomrule",
         r"\end{tabular}", r"\par\smallskip\raggedright\tiny",
-        tex("; ".join(notes)) + ".", r"\end{table*}"]) + "\n"
+        tex("; ".join(notes)) + ".", rf"\end{{{kind}}}"]) + "\n"
+
+
+def _stacked(heading: str) -> str:
+    """A heading in LaTeX; a long one in several lines."""
+    lines = textwrap.wrap(heading, HEADING, break_long_words=False)
+    text = r" \\ ".join(map(tex, lines))
+    return text if len(lines) == 1 else rf"\shortstack[l]{{{text}}}"
 
 
 def tex(text: str) -> str:

@@ -278,6 +278,29 @@ class Study(Strict):
         """The cells that tables compare: not those of the shortcut diagnosis."""
         return {key: cell for key, cell in self.cells.items() if not cell.shortcut}
 
+    def siblings(self, cell: Cell) -> list[Cell]:
+        """The same method trained on the same data set by the other seeds."""
+        return [other for other in self.cells.values() if other.seed != cell.seed
+                and (other.dataset, other.method) == (cell.dataset, cell.method)]
+
+    def tied(self, cell: Cell) -> Cell | None:
+        """The same method and seed on a data set that ties attributes of this one, if there is one.
+
+        Of several: the one with most pairs; of equals, the strongest planted tie.
+        """
+        found = [other for other in self.cells.values() if other.shortcut
+                 and (other.reference, other.method, other.seed)
+                 == (cell.dataset, cell.method, cell.seed)]
+        return max(found, key=lambda one: (len(one.shortcut), self._strength(one.dataset)),
+                   default=None)
+
+    def _strength(self, dataset: str) -> float:
+        """Of a tie, from 0 (none) to 1 (total, as that of chosen images)."""
+        if self.generated is None:
+            return 1.0
+        plant = self.generated.plant.get(dataset) or self.datasets[dataset].plant
+        return abs(2 * plant[2] - 1) if plant else 1.0
+
     @property
     def methods(self) -> list[str]:
         return list(dict.fromkeys(cell.method for cell in self.cells.values()))

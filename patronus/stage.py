@@ -31,6 +31,8 @@ class Job:
     root: Path | None  # folder of raw data; only `prepare` reads it
     threads: int
     key: str = ""  # names settings, sources and inputs: resumable state belongs to one key
+    siblings: tuple[Cell, ...] = ()  # other seeds of the study, for a stage that compares them
+    tied: Cell | None = None  # the same on a data set that ties attributes of this one
 
     @property
     def out(self) -> Path:
@@ -101,6 +103,10 @@ def settings(stage: str, cell: Cell, study: Study) -> dict:
     if stage == "data":
         found |= {key: dataset[key] for key in ("reader", "options", "folder", "title", "labels",
                                                 "keep")}
+    if stage == "measures":
+        tied = study.tied(cell)
+        found |= {"seeds": [other.seed for other in study.siblings(cell)],
+                  "tied": tied and tied.dataset}
     return found
 
 
@@ -175,6 +181,10 @@ def _arguments(stage: str, about: str) -> argparse.Namespace:
     if stage not in PER_DATASET:
         parser.add_argument("--method", required=True, help="a method's name")
         parser.add_argument("--seed", type=int, default=0, help="training seed")
+    if stage == "measures":
+        for key in ("datasets", "seeds"):
+            parser.add_argument(f"--{key}", help=f"{key} of the study that it is compared with, "
+                                "separated by commas; the one above among them")
     parser.add_argument("--root", type=Path, help="folder of raw data")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     return parser.parse_args()
@@ -183,7 +193,10 @@ def _arguments(stage: str, about: str) -> argparse.Namespace:
 def _job(stage: str, args: argparse.Namespace) -> tuple[Study, Job]:
     method = getattr(args, "method", None)
     seed = getattr(args, "seed", None)
-    study = load_study(args.scale, datasets=[args.dataset], methods=method and [method],
-                       seeds=None if seed is None else [seed])
-    cell = next(iter(study.cells.values()))
-    return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads)
+    wider = {key: getattr(args, key, None) for key in ("datasets", "seeds")}
+    study = load_study(args.scale, datasets=wider["datasets"] or [args.dataset],
+                       methods=method and [method],
+                       seeds=wider["seeds"] or (None if seed is None else [seed]))
+    cell = study.cell(args.dataset, method, seed) if method else next(iter(study.cells.values()))
+    return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads,
+                      siblings=tuple(study.siblings(cell)), tied=study.tied(cell))

@@ -6,23 +6,19 @@ tested by the rank correlation of tau_j, the t at which half of the improvement 
 the spectral centroid of the patches that show j (measures.md B5): it says negative.
 """
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
+from patronus.explain.ranks import rank_correlation
 from patronus.explain.what import Inverted, crossed, in_batches, own, pixels, raised, slices
 from patronus.method import Method
-from patronus.seeds import seed_for
 
 TRACED = 4  # images followed without an edit
 PICTURES = 8  # steps of these that are kept as pictures
-LEAST = 5  # dimensions; a rank correlation of fewer says nothing
-RESAMPLES = 2000
 
 
 @torch.inference_mode()
@@ -120,27 +116,3 @@ def patch_centroid(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     counted = np.isfinite(found)
     total = np.where(counted, found, 0).sum(1)
     return np.where(counted.any(1), total / counted.sum(1).clip(min=1), np.nan)
-
-
-def rank_correlation(tau: np.ndarray, centroid: np.ndarray) -> dict[str, float]:
-    """Spearman's rho (E,) against (E,), with the bootstrap 95 % interval over dimensions.
-
-    Dimensions without one of the two do not count; with fewer than 5, all three are NaN.
-    """
-    whole = np.isfinite(tau) & np.isfinite(centroid)
-    if whole.sum() < LEAST:
-        return dict.fromkeys(("rho", "rho_low", "rho_high"), np.nan)
-    pair = tau[whole], centroid[whole]
-    with warnings.catch_warnings():  # a resample in which all ranks are equal has no rho
-        warnings.simplefilter("ignore")
-        draws = stats.bootstrap(
-            pair, spearman, paired=True, vectorized=True, n_resamples=RESAMPLES,
-            method="percentile", random_state=np.random.default_rng(seed_for("emergence")))
-        low, high = np.nanquantile(draws.bootstrap_distribution, [0.025, 0.975])
-        return {"rho": spearman(*pair), "rho_low": low, "rho_high": high}
-
-
-def spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Rank correlation along an axis, ties averaged; NaN where either is constant."""
-    x, y = (stats.zscore(stats.rankdata(part, axis=axis), axis=axis) for part in (x, y))
-    return (x * y).mean(axis)

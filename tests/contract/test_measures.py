@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,18 @@ def toy(tmp_path, monkeypatch):
     mse[1] = 2 * mse[0]
     save_npz(_job("denoising").out / "denoising.npz", kinds=np.array(["code", "shuffled"]),
              mse=mse)
+    save_npz(_job("explanations").out / "when.npz", tau=np.arange(6.0),
+             centroid=np.arange(6.0)[::-1])
+    save_json(_job("costs").out / "costs.json", _costs(flops_encoding=3e9))
     return tmp_path
+
+
+def _costs(**more: float) -> dict:
+    """Counts, of which the same denoiser without a code has all but those given here."""
+    shared = {"parameters": 5e6, "parameters_frozen": 1e6, "flops_sampling": 2e9}
+    return {"reasons": {"encoding": "a plain DDPM has no code"}, "costs": {
+        key: {"unit": "", "value": value, "unconditional": shared.get(key), "ratio": None}
+        for key, value in (shared | more).items()}}
 
 
 def _interventions() -> dict[str, np.ndarray]:
@@ -206,6 +218,11 @@ def test_measures_of_a_whole_cell(toy):
     assert float(rows.value["causal_success", "thrice_random", ""]) == 0.75
     assert float(rows.value["causal_success_shuffled", "max", ""]) == 0.25
     assert float(rows.value["conditioning", "test", ""]) == pytest.approx(2)
+    assert float(rows.value["emergence", "test", ""]) == pytest.approx(-1)
+    for name, value in (("parameters", 6), ("flops_step", 2), ("flops_encode", 3)):
+        assert float(rows.value[name, "count", ""]) == value
+    assert rows.reason["stability", "test", ""] == "one seed was trained"
+    assert "no data set with a planted tie" in rows.reason["shortcut", "test", ""]
     assert ((rows.value == "") == (rows.reason != "")).all()
 
 
@@ -250,8 +267,10 @@ def test_a_method_without_a_code_gets_rows_with_its_reason(toy):
     save_json(_job("samples", "plain").out / "none.json",
               {key: "DDPM has no code" for key in ("conditional", "reconstruction", "own")})
     save_json(_job("interventions", "plain").out / "none.json", {"reason": "DDPM has no code"})
+    save_json(_job("explanations", "plain").out / "none.json", {"reason": "no boxes"})
     save_npz(_job("denoising", "plain").out / "denoising.npz", kinds=np.array(["none"]),
              mse=np.ones((1, 20, 3)))
+    save_json(_job("costs", "plain").out / "costs.json", _costs())
     rows = _measures("plain")
     assert list(rows.index) == expected()
     for name in ("latent_score", "tad", "captured"):
@@ -260,13 +279,55 @@ def test_a_method_without_a_code_gets_rows_with_its_reason(toy):
     assert rows.reason["fidelity", "inverted", ""] == "DDPM has no code"
     assert rows.reason["conditioning", "test", ""] == "the method has no code"
     assert "n = 8 is below" in rows.reason["fd_cls", "test", "classifier"]
+    assert rows.reason["emergence", "test", ""] == "no boxes"
+    assert rows.reason["flops_encode", "count", ""] == "a plain DDPM has no code"
+    assert rows.reason["stability", "test", ""] == "DDPM has no code"
+
+
+def _compared(seeds: int = 3, tied: bool = True) -> Job:
+    """The good cell among trainings by other seeds and beside one of tied images."""
+    job = _job("measures")
+    others = tuple(job.cell.model_copy(update={"seed": seed}) for seed in range(1, seeds))
+    biased = job.cell.model_copy(update={"dataset": "tied", "reference": "discs",
+                                         "shortcut": [("bright", "hidden")]})
+    return replace(job, siblings=others, tied=biased if tied else None)
+
+
+def test_the_measures_of_a_cell_see_other_seeds_and_the_planted_tie(toy):
+    _reference()
+    job, codes = _compared(), np.load(_job("codes").out / "test.npy")
+    for cell in job.siblings:
+        save_npy(cell.folder("codes") / "test.npy", np.roll(-codes, cell.seed, axis=1))
+    score = np.array([[0.0, 0.5], [0.25, 0.0]])
+    save_npz(job.tied.folder("shortcut") / "shortcut.npz", score=score, score_low=score - 0.25,
+             score_high=score + 0.25, pairs=np.array([[0, 1]]), rows=np.arange(30),
+             outputs=np.array(["bright", "hidden"]))
+    measure.work(job)
+    rows = pd.read_csv(job.out / "measures.csv").set_index("measure")
+    assert rows.value["stability"] == pytest.approx(1) == rows.value["cka"]
+    found = rows.loc["shortcut"]
+    assert (found.value, found.low, found.high, found.n) == (0.5, 0.25, 0.75, 30)
+    assert "beside the tied ones" in rows.reason["shortcut_detection"]
+    assert measure.beside(job) == [Path(f"results/toy/{folder}/good/seed{seed}") for folder, seed in
+                                   (("codes/discs", 1), ("codes/discs", 2), ("shortcut/tied", 0))]
+
+
+def test_codes_of_other_images_by_another_seed_are_named(toy):
+    job = _compared(2, tied=False)
+    folder = job.siblings[0].folder("codes")
+    with pytest.raises(Problem, match=f"{folder}/test.npy: is missing"):
+        measure.Arrays(job)["codes.other_seeds"]
+    save_npy(folder / "test.npy", np.ones((79, 4), np.float32))
+    with pytest.raises(Problem, match=f"{folder}/test.npy: is .79, 4., and .* .80, 4.; rerun"):
+        measure.Arrays(job)["codes.other_seeds"]
 
 
 @pytest.mark.parametrize(("file", "content"), [
     ("codes/discs/good/seed0/test.npy", np.full((80, 4), np.nan, np.float32)),
     ("samples/discs/good/seed0/conditional.npy", np.zeros((40, 1, 16, 16), np.uint8)),
     ("samples/discs/good/seed0/reconstruction.npy", None),
-    ("interventions/discs/good/seed0/interventions.npz", None)])
+    ("interventions/discs/good/seed0/interventions.npz", None),
+    ("explanations/discs/good/seed0/when.npz", None), ("costs/discs/good/seed0/costs.json", None)])
 def test_a_spoilt_or_missing_input_is_named(toy, file, content):
     _reference()
     path = Path("results/toy", file)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from patronus import checkpoint
 from patronus.config import Explain, load_study
 from patronus.diffusion import Diffusion
-from patronus.explain import edit, what, when, where
+from patronus.explain import edit, ranks, what, when, where
 from patronus.explain.__main__ import random_rows, work
 from patronus.files import load_json, save_json, save_npy
 from patronus.method import Located, Method, to_unit
@@ -281,24 +281,24 @@ def test_the_centroid_of_a_dimension_is_the_mean_over_its_patches():
 
 def test_rank_correlation_against_a_hand_made_one():
     x, y = np.arange(6.0), np.array([1.0, 2, 3, 4, 6, 5])
-    found = when.rank_correlation(x, y)
+    found = ranks.rank_correlation(x, y)
     assert found["rho"] == pytest.approx(1 - 6 * 2 / (6 * 35))
     assert found["rho_low"] < found["rho"] < found["rho_high"] + 1e-9 <= 1 + 2e-9
-    assert found == when.rank_correlation(x, y)
+    assert found == ranks.rank_correlation(x, y)
     missing = np.array([np.nan, 1.0])
-    also = when.rank_correlation(np.append(x, missing), np.append(y, missing[::-1]))
+    also = ranks.rank_correlation(np.append(x, missing), np.append(y, missing[::-1]))
     assert also == found
 
 
 def test_rank_correlations_are_scipys_row_by_row():
     x, y = np.random.default_rng(1).integers(0, 9, (2, 20, 15)).astype(float)  # with ties
     expected = [stats.spearmanr(*pair).statistic for pair in zip(x, y, strict=True)]
-    np.testing.assert_allclose(when.spearman(x, y), expected, atol=1e-12)
+    np.testing.assert_allclose(ranks.spearman(x, y), expected, atol=1e-12)
 
 
 def test_the_interval_of_no_correlation_holds_zero_and_narrows():
     rng = np.random.default_rng(2)
-    found = {n: when.rank_correlation(*rng.normal(size=(2, n))) for n in (12, 200)}
+    found = {n: ranks.rank_correlation(*rng.normal(size=(2, n))) for n in (12, 200)}
     width = {n: part["rho_high"] - part["rho_low"] for n, part in found.items()}
     assert all(part["rho_low"] < 0 < part["rho_high"] for part in found.values())
     assert width[200] == pytest.approx(4 / np.sqrt(200), rel=0.15)
@@ -307,13 +307,13 @@ def test_the_interval_of_no_correlation_holds_zero_and_narrows():
 
 @pytest.mark.parametrize("tau", [np.arange(4.0), np.array([1, 2, 3, 4, np.nan])])
 def test_few_dimensions_have_no_rank_correlation(tau):
-    found = when.rank_correlation(tau, np.arange(len(tau)))
+    found = ranks.rank_correlation(tau, np.arange(len(tau)))
     assert found.keys() == {"rho", "rho_low", "rho_high"}
     assert np.isnan(list(found.values())).all()
 
 
 def test_ties_everywhere_have_no_rank_correlation():
-    assert np.isnan(when.rank_correlation(np.ones(6), np.arange(6.0))["rho"])
+    assert np.isnan(ranks.rank_correlation(np.ones(6), np.arange(6.0))["rho"])
 
 
 # edit

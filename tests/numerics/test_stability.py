@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from analysis import stability
-from analysis.stability import compare, linear_cka, matched, of_seeds, standardised
+from analysis import matching, stability
+from analysis.matching import linear_cka, matched, standardised
+from analysis.stability import compare, of_seeds
 from patronus.config import load_study, stage_folder
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npy
@@ -21,7 +22,7 @@ N, M = 400, 6
 
 @pytest.fixture(autouse=True)
 def few_shuffles(monkeypatch):
-    monkeypatch.setattr(stability, "SHUFFLES", 20)
+    monkeypatch.setattr(matching, "SHUFFLES", 20)
 
 
 def codes(seed: int, n: int = N, m: int = M) -> np.ndarray:

@@ -89,7 +89,7 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["fig4", "stand_ins", "tab1", "tab2"])
+@pytest.mark.parametrize("name", ["fig4", "stand_ins", "tab1", "tab2", "measures"])
 def test_rendered_twice_is_the_same_and_honest(place, name, pdf_text):
     out = Path("results/smoke/paper") / name
     render.render(name, study_of(), out)

@@ -31,6 +31,7 @@ FIGURE_STAGES = {  # rule to stage: those that run for the cells that figures re
     "explain": "explanations", "intervene": "interventions", "diagnose": "shortcut",
     "denoise": "denoising", "compare": "conditioning", "match_seeds": "stability",
     "count_costs": "costs"}
+MEASURED = ("interventions", "denoising", "explanations", "costs")  # what measures read of those
 CELL = STUDY.cell("celeba", "patronus", 0)
 MACHINE = re.compile(rb"/(?:home|root|tmp|Users)/\w|" + "|".join(
     re.escape(str(path)) for path in (ROOT, sys.prefix, tempfile.gettempdir())).encode())
@@ -129,8 +130,8 @@ def asked(study: Study) -> dict[Path, tuple[str, Cell]]:
     needs = [path for name in catalogue.wanted(study) for path in catalogue.needs(name, study)]
     found = [(path.parts[2], study.cell(path.parts[3], path.parts[4], path.parts[5][4:]))
              for path in needs if path.parts[2] in FIGURE_STAGES.values()]
-    found += [(stage, cell) for stage in ("interventions", "denoising")  # measures read them
-              for cell in study.benchmark.values()]
+    found += [(stage, cell) for stage in MEASURED for cell in study.benchmark.values()]
+    found += [("shortcut", tied) for cell in study.benchmark.values() if (tied := study.tied(cell))]
     for stage, cell in list(found):
         if stage == "shortcut":
             fair = study.cell(cell.reference, cell.method, cell.seed)

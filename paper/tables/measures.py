@@ -1,0 +1,17 @@
+# %% [markdown]
+# # Every measure of every method
+#
+# One table for each data set and block of measures: as published, then the faithfulness measures in
+# the order of docs/measures.md, which says how to read each and how it can mislead. Numbers of one
+# column may be compared within a data set and a track only.
+
+# %% tags=["parameters"]
+NEEDS = {"table": {"stage": "measures", "files": ["table.csv"]}}
+
+# %%
+import pandas as pd
+
+from paper import blocks
+
+found = blocks.entries(pd.read_csv(inputs["table"][0]))
+blocks.save(found, out, name, title)
