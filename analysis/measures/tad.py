@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TypedDict
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
@@ -109,9 +110,9 @@ def principal(codes: np.ndarray) -> np.ndarray:
         raise NotApplicable(f"needs more than {COMPONENTS} code dimensions; this code has "
                             f"{codes.shape[1]}")
     scaled = StandardScaler().fit_transform(np.asarray(codes, dtype=np.float64))
-    variance, axes = np.linalg.eigh(scaled.T @ scaled / len(scaled))
-    variance, axes = variance[:-COMPONENTS - 1:-1], axes[:, :-COMPONENTS - 1:-1]  # largest first
-    return scaled @ axes * (variance > NO_VARIANCE * variance[0])
+    pca = PCA(COMPONENTS, svd_solver="covariance_eigh").fit(scaled)
+    variance = pca.explained_variance_
+    return pca.transform(scaled) * (variance > NO_VARIANCE * variance[0])
 
 
 def auroc_matrix(codes: np.ndarray, attributes: np.ndarray) -> np.ndarray:
