@@ -24,6 +24,11 @@ HEAD = 0.2  # a part's own title
 GAP = 0.15  # between blocks of images, in widths of an image
 
 
+def part_names(about: dict) -> list[str]:
+    """The parts of a stage's `about` as a reader knows them: "No Beard = 0" is a beard."""
+    return [part["output"].replace("_", " ") + " = 0" * part["negated"] for part in about["parts"]]
+
+
 class Arrays(dict):
     """The arrays of an .npz file by name, each read when first asked for and then kept."""
 

@@ -34,7 +34,7 @@ from patronus.files import load_json
 style.use()
 ours, about = np.load(inputs["ours"][0]), load_json(inputs["ours"][1])
 control, other = np.load(inputs["control"][0]), load_json(inputs["control"][1])
-names = [part["output"].replace("_", " ") + " = 0" * part["negated"] for part in about["parts"]]
+names = sheets.part_names(about)
 kinds = {"max": "max_random", "thrice": "thrice_random"}  # inverted x_T: random x_T
 index = {kind: at for at, kind in enumerate(ours["kinds"])}
 order = np.lexsort([-np.nan_to_num(ours["success"][index[kind]], nan=-1) for kind in kinds])

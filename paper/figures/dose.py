@@ -31,7 +31,7 @@ control, other = np.load(inputs["control"][0]), load_json(inputs["control"][1])
 DOSES = {"q05": "5 %", "q50": "50 %", "q95": "95 %", "max": "max", "twice": "2×", "thrice": "3×"}
 COLUMNS = 6
 at = [list(ours["kinds"]).index(kind) for kind in DOSES]
-names = [part["output"].replace("_", " ") + " = 0" * part["negated"] for part in about["parts"]]
+names = sheets.part_names(about)
 order = [k for k in np.argsort(-np.nan_to_num(ours["success"][at].max(0), nan=-1), kind="stable")
          if ours["success_n"][0, k]]
 

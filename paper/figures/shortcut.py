@@ -36,8 +36,7 @@ MOST = 24  # rows that stay readable
 def opened(one):
     """What a data set's figure is drawn from, with the rows that are shown."""
     arrays, about = one.shortcut, one.about
-    names = [part["output"].replace("_", " ") + " = 0" * part["negated"]
-             for part in about["parts"]]
+    names = sheets.part_names(about)
     strongest = np.nan_to_num(np.abs(arrays["score"])).max(1)
     strongest[np.unique(arrays["pairs"])] = np.inf
     kept = np.sort(np.argsort(-strongest, kind="stable")[:MOST])
