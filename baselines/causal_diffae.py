@@ -85,7 +85,8 @@ class Model(Denoising):
     def apart(self, z: Tensor, labels: Tensor) -> Tensor:
         """sum_i 1/2 |z_i - c_i|^2 over the known labels c_i, (B,)."""
         blocks = z.unflatten(1, (len(self.concepts), -1))
-        distance = (blocks - labels[..., None]).square().sum(2) / 2
+        known = labels.nan_to_num()  # NaN would reach the gradients through the other branch
+        distance = (blocks - known[..., None]).square().sum(2) / 2
         return torch.where(labels.isnan(), 0, distance).sum(1)
 
     def encode(self, x0: Tensor) -> Tensor:

@@ -100,6 +100,12 @@ def test_blocks_are_drawn_to_known_labels_only():
     assert model.apart(z, torch.zeros(1, 2)).item() == pytest.approx(z.square().sum().item() / 2)
 
 
+def test_an_unknown_label_leaves_every_gradient_finite():
+    model, x0 = small(ramp_steps=1, masked=0.0), torch.rand(4, *SHAPE) * 2 - 1
+    model.loss(x0, torch.tensor([[1.0, torch.nan]]).expand(4, 2))["loss"].backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_the_loss_is_the_noise_and_gamma_times_the_rest():
     x0, labels = torch.rand(4, *SHAPE) * 2 - 1, torch.tensor([[1.0, -1.0]]).expand(4, -1)
     model = small(masked=0.0, ramp_steps=10)
@@ -127,7 +133,7 @@ def test_a_masked_image_teaches_the_encoder_nothing():
 
 def test_without_labels_all_are_unknown():
     x0, losses = torch.rand(4, *SHAPE) * 2 - 1, []
-    for labels in (None, torch.zeros(4, 2), torch.ones(4, 2)):
+    for labels in (None, torch.full((4, 2), torch.nan), torch.ones(4, 2)):
         torch.manual_seed(1)
         losses.append(small(ramp_steps=1, masked=0.0).loss(x0, labels)["loss"].item())
     assert losses[0] == losses[1] != losses[2]
