@@ -37,6 +37,7 @@ BLOCKS = {  # the faithfulness measures by their numbers in measures.md
     "B1 B2": "does the image obey the code, and does that dimension alone",
     "B3 B4 B5 B9": "where, what and when",
     "B6 B7 B8 B10": "stability, sensitivity, shortcuts, use of the code", "B11": "cost"}
+PAIRS = "a pair of trainings counts in both, so no spread is shown"
 ARROWS = {"higher": "↑", "lower": "↓"}
 SPREAD = ("mean ± standard deviation over training seeds; [low, high]: of one training, its 95 % "
           "interval over dimensions, parts or images, which knows nothing of another training")
@@ -51,6 +52,11 @@ class Column:
     block: str
 
     @property
+    def pairs(self) -> bool:
+        """Whether it compares trainings: then the values of two seeds are not independent."""
+        return "codes.other_seeds" in self.row.needs
+
+    @property
     def title(self) -> str:
         return f"{self.spec.title} {ARROWS[self.spec.direction]}"
 
@@ -60,7 +66,8 @@ class Column:
         variant = self.row.variant if len(self.spec.rows) > 1 and self.row.variant != split else ""
         n = f"n = {span(own['n'].min(), own['n_max'].max())}" if own["n"].notna().any() else ""
         chance = f"chance: {self.spec.chance}" if self.spec.chance else ""
-        parts = variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", chance
+        parts = (variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", chance,
+                 PAIRS if self.pairs else "")
         return f"{self.spec.title}: " + ", ".join(filter(None, parts))
 
 
@@ -107,6 +114,8 @@ def _entry(rows: pd.DataFrame, column: Column) -> dict:
     """Of the rows of one method that are this measure's, or all of them where it has none."""
     spec, row = column.spec, column.row
     found = ours(rows, row.variant, spec.name)
+    if column.pairs:
+        found["std"] = float("nan")
     known = rows[rows["value"].notna()]
     alone = found["seeds"] == 1 and "95 %" in spec.spread
     ends = known[["low", "high"]].iloc[0] if alone else {"low": None, "high": None}
@@ -164,7 +173,7 @@ def level(chance: str) -> str:
 def text(cell, numbers: dict[str, int]) -> str:
     """One entry: mean ± spread or [low, high]; n/a and the number of its reason."""
     parts = ["n/a"] if pd.isna(cell.mean) else [number(cell.mean)]
-    if cell.seeds > 1:
+    if pd.notna(cell.std):
         parts.append(f"± {number(cell.std, cell.mean)}")
     elif pd.notna(cell.low):
         parts.append(f"[{number(cell.low, cell.mean)}, {number(cell.high, cell.mean)}]")

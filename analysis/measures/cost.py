@@ -17,8 +17,8 @@ def parameters(trained: np.ndarray, frozen: np.ndarray) -> Value:
 
     The second is NaN where there is no such denoiser; all of it is trained.
     """
-    return _beside((trained[0] + frozen[0]) / MILLION, trained[1] / MILLION,
-                   trained=float(trained[0]), frozen=float(frozen[0]))
+    own, still = trained[0] / MILLION, frozen[0] / MILLION
+    return _beside(own + still, trained[1] / MILLION, trained=float(own), frozen=float(still))
 
 
 def operations(flops: np.ndarray) -> Value:

@@ -19,11 +19,14 @@ def emergence(tau: np.ndarray, centroid: np.ndarray) -> Value:
     Both are NaN where a dimension has none, as in when.npz. Raises NotApplicable for fewer than
     five dimensions, and where one of the two is the same for all.
     """
-    gains, whole = np.isfinite(tau), np.isfinite(tau) & np.isfinite(centroid)
+    gain, whole = int(np.isfinite(tau).sum()), np.isfinite(tau) & np.isfinite(centroid)
     n = int(whole.sum())
+    if gain < LEAST:
+        raise NotApplicable(f"{gain} of {len(tau)} dimensions followed gain anything when they "
+                            f"are raised; {LEAST} are needed")
     if n < LEAST:
-        raise NotApplicable(f"of {len(tau)} dimensions followed, {gains.sum()} gain and {n} of "
-                            f"these have a patch that is not of one value; {LEAST} are needed")
+        raise NotApplicable(f"of {gain} dimensions that gain, {n} have a patch that is not of one "
+                            f"value; {LEAST} are needed")
     for values, what in ((tau[whole], "appear at the same time"),
                          (centroid[whole], "have one spectral centroid")):
         if np.ptp(values) == 0:
@@ -69,5 +72,5 @@ KNOWN = (
           reason="have one spectral centroid: 0.25"),
     Known("emergence", "hostile", lambda rng: (np.where(_STEPS > 650, _STEPS, np.nan),
                                                _RISING.copy()),
-          reason="of 12 dimensions followed, 4 gain"),
+          reason="4 of 12 dimensions followed gain"),
 )

@@ -60,8 +60,10 @@ def test_the_interval_of_emergence_covers_the_truth_as_often_as_it_says():
 
 
 def test_two_dimensions_too_few_and_five_at_one_time_say_so():
-    with pytest.raises(NotApplicable, match="of 6 dimensions followed, 5 gain and 4 of these"):
+    with pytest.raises(NotApplicable, match="of 5 dimensions that gain, 4 have a patch"):
         emergence.emergence(np.array([1, 2, 3, 4, 5, np.nan]), np.array([1, 2, 3, 4, np.nan, 6]))
+    with pytest.raises(NotApplicable, match="4 of 6 dimensions followed gain .* 5 are needed"):
+        emergence.emergence(np.array([1, 2, 3, 4, np.nan, np.nan]), np.arange(6.0))
     with pytest.raises(NotApplicable, match="all 5 dimensions appear at the same time: 333"):
         emergence.emergence(np.array([333.0] * 5 + [np.nan]), np.arange(6.0))
 
@@ -190,7 +192,7 @@ def test_a_cell_is_measured_anew_when_the_seeds_of_the_study_change():
 def test_frozen_parameters_are_held_too_and_the_counterpart_is_named():
     found = cost.parameters(np.array([1e6, 4e6]), np.array([5e6, 0]))
     assert found.value == 6
-    assert found.detail == {"trained": 1e6, "frozen": 5e6, "unconditional": 4, "ratio": 1.5}
+    assert found.detail == {"trained": 1, "frozen": 5, "unconditional": 4, "ratio": 1.5}
     alone = cost.operations(np.array([2e9, np.nan]))
     assert (alone.value, alone.detail) == (2, {})
 

@@ -77,6 +77,14 @@ def test_one_seed_has_the_interval_and_several_their_spread():
     assert shown(sheets(0), "parameters")["Ddpm"] == "1.50"
 
 
+def test_what_compares_two_seeds_has_no_spread_over_them():
+    """With two seeds both rows are the same number: a spread of 0 would be a claim."""
+    for name in ("stability", "cka"):
+        assert shown(sheets(0, 2), name)["Patronus"] == "2.50"
+    assert any(note.startswith("Stability:") and note.endswith(blocks.PAIRS)
+               for sheet in sheets(0, 2) for note in sheet.notes)
+
+
 def test_reasons_are_numbered_and_stand_below():
     for sheet in sheets(0):
         used = {cell.split()[-1] for row in sheet.rows for cell in row if cell.startswith("n/a")}
