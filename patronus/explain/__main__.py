@@ -40,7 +40,7 @@ def work(job: Job) -> dict:
 def explain(job: Job, model: Method, data: Prepared) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of each file, by its name; raises NotApplicable where the method cannot."""
     for ability in NEEDED:
-        if ability in model.lacks:  # known before hours are spent
+        if not model.able(ability):  # known before hours are spent
             raise model.cannot(ability)
     settings, dataset = job.cell.explain, job.cell.dataset
     rows = random_rows(len(data.images("test")), settings.images, dataset)

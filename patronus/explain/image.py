@@ -51,7 +51,7 @@ class Explained:
 def able(model: Method) -> None:
     """Raises NotApplicable for a method whose code cannot be explained."""
     for ability in NEEDED:
-        if model.code_dim is None or ability in model.lacks:
+        if model.code_dim is None or not model.able(ability):
             raise model.cannot(ability)
     if not hasattr(model, "prototypes"):
         raise NotApplicable("the method has no prototypes")

@@ -49,11 +49,13 @@ X0 = to_unit(pictures())
 
 
 def loss_of(model: Method) -> dict[str, Tensor]:
-    """The loss of X0; a supervised method is given labels too."""
+    """The loss of X0; a supervised method is given labels too, some of which are unknown."""
     if not model.concepts:
         return model.loss(X0)
     rng = torch.Generator().manual_seed(3)
-    return model.loss(X0, 2 * torch.rand(len(X0), len(model.concepts), generator=rng) - 1)
+    labels = 2 * torch.rand(len(X0), len(model.concepts), generator=rng) - 1
+    labels[0, 0] = labels[-1] = torch.nan
+    return model.loss(X0, labels)
 
 
 def mean_loss(model: Method) -> float:
