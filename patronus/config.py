@@ -150,6 +150,7 @@ class Dataset(Strict):
     world: str | None = None  # patronus/worlds/<world>.py stands in at generated scales
     images: Positive = 100_000  # about so many official ones to train on: limits of cluster jobs
     study: bool = True  # in the study by default; False: only when named
+    public: bool = False  # its terms allow passing its images on
     methods: list[str] | None = None  # that meet it by default; None: all
     keep: Keep | None = None  # None: all training images
     plant: Plant | None = None  # into the stand-in's training images
