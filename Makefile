@@ -25,7 +25,7 @@ first_supported() { for each in "$$@"; do if supported "$$each"; then echo "$$ea
   return 1; }
 endef
 
-.PHONY: help env reproduce reproduce-all test test-long lint clean-env
+.PHONY: help env reproduce reproduce-all publish restore check report test test-long lint clean-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,23 @@ reproduce: env ## run the whole study (SCALE=smoke, gpu or paper; ARGS=... for S
 
 reproduce-all: ## the same with every method, where the scale has only some
 	@$(MAKE) --no-print-directory reproduce ARGS="methods=all $(ARGS)"
+
+publish: env ## send results to the DVC remote (SCALE=...; ARGS=--private where no one else reads it)
+	@$(run) -m patronus.carry publish --scale $(SCALE) $(ARGS)
+
+# --forceall: Snakemake then knows the sources and settings of each result, and sees a later edit.
+restore: env ## bring back published results, check every digest, tell Snakemake (SCALE=...)
+	@$(run) -m patronus.carry restore --scale $(SCALE)
+	@$(run) -m snakemake computed --touch --forceall --cores 1 --quiet all \
+	  --config scale=$(SCALE) $(ARGS)
+	@echo "Nothing needs to be trained. One figure: snakemake fig3 --config scale=$(SCALE)"
+
+check: env ## compare every result here with the published ones (SCALE=...)
+	@$(run) -m patronus.carry check --scale $(SCALE)
+
+report: env ## every figure and table with caption, script, record and run time on one page (SCALE=...)
+	@$(run) -m snakemake report --cores all --config scale=$(SCALE) $(ARGS)
+	@echo "results/$(SCALE)/report.html"
 
 test: env ## run all tests (ARGS=... for pytest)
 	@$(run) -m pytest $(ARGS)

@@ -4,6 +4,8 @@ measure -> figures and tables.
     snakemake --cores                      the whole study at the smoke scale
     snakemake --cores --config scale=gpu   another scale: a file in config/scales/
     snakemake fig4                         one figure or table, by its id
+    snakemake computed                     all that figures and tables read, without them
+    snakemake report                       every figure and table on one page
     snakemake -n                           what would run
 
 What a job does is decided by config/ and by the sources of its stage; a digest of both is its
@@ -20,6 +22,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.ge
 
 from analysis.conditioning import counterpart
 from paper import catalogue
+from patronus.carry import check_records
 from patronus.config import check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
 from patronus.reading import MANIFEST, data_root, raw_folder
@@ -35,6 +38,8 @@ try:
     STUDY = load_study(**config)
     check_references(STUDY)
     FIGURES = catalogue.wanted(STUDY)
+    if workflow.is_main_process:  # before anything runs: no result is lost or was tampered with
+        check_records(STUDY.scale)
 except Problem as error:
     sys.exit(f"error: {error}")
 SCALE = STUDY.scale
@@ -136,6 +141,20 @@ rule all:
     input:
         f"results/{SCALE}/measures/table.csv",
         expand(f"results/{SCALE}/paper/{{name}}/{DONE}", name=FIGURES),
+
+
+rule computed:
+    input:
+        f"results/{SCALE}/measures/table.csv",
+        [file for name in FIGURES for file in catalogue.upstream(name, STUDY)],
+
+
+rule report:
+    input: rules.all.input
+    output: f"results/{SCALE}/report.html"
+    params: only=ONLY, key=source_hash("paper.report")
+    log: f"logs/{SCALE}/report.log"
+    shell: f"python -m paper.report --scale {SCALE} {{params.only}} > {{log}} 2>&1"
 
 
 for dataset in filter(manifest, STUDY.datasets):
