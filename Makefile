@@ -46,7 +46,7 @@ publish: env ## send results to the DVC remote (SCALE=...; ARGS=--private where 
 restore: env ## bring back published results, check every digest, tell Snakemake (SCALE=...)
 	@$(run) -m patronus.carry restore --scale $(SCALE)
 	@$(run) -m snakemake computed --touch --forceall --cores 1 --quiet all \
-	  --config scale=$(SCALE) $(ARGS)
+	  --config scale=$(SCALE) $(ARGS) > /dev/null
 	@echo "Nothing needs to be trained. One figure: snakemake fig3 --config scale=$(SCALE)"
 
 check: env ## compare every result here with the published ones (SCALE=...)

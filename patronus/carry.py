@@ -61,41 +61,42 @@ def restore(study: Study) -> list[Path]:
     Raises Problem, before anything is written, for a file here that is not the published one, and
     afterwards for one that the remote did not hand over as it was published.
     """
-    pointers = [path for path in _pointers(study.scale) if path.stem != SHOWN]
+    pointers = _pointers(study.scale)
     _dvc("fetch", *pointers)
-    listed = {pointer: listing(pointer) for pointer in pointers}
-    _refuse((path for files in listed.values() for path in unlike(files) if path.exists()), CURE)
+    files = listing(pointers)
+    _refuse((path for path in unlike(files) if path.exists()), CURE)
     _dvc("checkout", *pointers)
-    _refuse((path for files in listed.values() for path in unlike(files)),
-            "is not what was published, and came so from the remote; tell its maintainer, delete "
-            "the file and .dvc/cache, and restore again")
+    _refuse(unlike(files), "is not what was published, and came so from the remote; tell its "
+            "maintainer, delete the file and .dvc/cache, and restore again")
     _refuse(_stale(study), "was made by other sources or settings than those here; `git checkout` "
             "the commit of the pointers, or make it anew with `snakemake`")
     return pointers
 
 
 def check(study: Study) -> list[Path]:
-    """Compare every file that lies here with what git points to; raises Problem naming them.
-
-    Figures and tables count only where they were pulled or made.
-    """
-    pointers = [path for path in _pointers(study.scale)
-                if path.stem != SHOWN or path.with_suffix("").is_dir()]
-    _refuse((path for pointer in pointers for path in unlike(listing(pointer))), CURE)
+    """Compare every file but the figures with what git points to; raises Problem naming them."""
+    pointers = _pointers(study.scale)
+    _refuse(unlike(listing(pointers)), CURE)
     return pointers
 
 
-def listing(pointer: Path) -> dict[Path, str]:
-    """The files below a pointer with their MD5, as committed in git.
+def listing(pointers: list[Path]) -> dict[Path, str]:
+    """The files below the pointers with their MD5, as git names them.
 
-    Raises Problem if DVC's cache does not hold the list that git names.
+    Raises Problem if DVC's cache does not hold a list of files that git names.
     """
+    cache = Path(_dvc("cache", "dir").strip(), "files", "md5")
+    return {path: digest for pointer in pointers
+            for path, digest in _listed(pointer, cache).items()}
+
+
+def _listed(pointer: Path, cache: Path) -> dict[Path, str]:
     (out,) = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]
     digest = out["md5"].removesuffix(".dir")
-    path = Path(_dvc("cache", "dir").strip(), "files", "md5", digest[:2], digest[2:] + ".dir")
+    path = cache / digest[:2] / f"{digest[2:]}.dir"
     if not path.is_file() or md5(path) != digest:
-        raise Problem(f"{pointer}: DVC's cache lacks its list of files or holds another one; "
-                      f"delete {path.name} there and restore again")
+        raise Problem(f"{pointer}: its list of files is lost or altered in DVC's cache; delete "
+                      ".dvc/cache and restore again")
     files = json.loads(path.read_text(encoding="utf-8"))
     return {pointer.with_suffix("") / file["relpath"]: file["md5"] for file in files}
 
@@ -159,7 +160,7 @@ def _kept(study: Study, folder: Path) -> list[str]:
 
 
 def _pointers(scale: str) -> list[Path]:
-    found = sorted(Path("results", scale).glob("*.dvc"))
+    found = [path for path in sorted(Path("results", scale).glob("*.dvc")) if path.stem != SHOWN]
     if not found:
         raise Problem(f"results/{scale}: git holds no pointer here, so nothing was published at "
                       "this scale; make it with `snakemake`, or name another one: SCALE=...")
