@@ -157,7 +157,7 @@ def _inputs(record: dict) -> str:
              for folder in _folders(record)]
     own = [path for path in map(Path, record["inputs"])
            if not {path, path.parent} & set(_folders(record))]
-    return ", ".join(links + [escape(_short(path)) for path in own]) or "nothing"
+    return ", ".join(links + [escape(_short(path)) for path in own]) or "no other job"
 
 
 def _short(path: Path) -> str:

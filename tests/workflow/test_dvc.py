@@ -1,11 +1,17 @@
 """DVC: results travel through a remote whole, tampering is found, git holds pointers only."""
 
+import getpass
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -49,8 +55,10 @@ class Repo:
     def dvc(self, *arguments: object, code: int = 0) -> str:
         return self.run(sys.executable, "-m", "dvc", *arguments, code=code)
 
-    def use(self, remote: Path) -> None:
-        self.dvc("remote", "add", "--default", "--local", "store", remote)
+    def use(self, remote: Path | str, **options: object) -> None:
+        self.dvc("remote", "add", "--force", "--default", "--local", "store", remote)
+        for name, value in options.items():
+            self.dvc("remote", "modify", "--local", "store", name, value)
 
     def digests(self) -> dict[str, str]:
         """Of every file that the tracked stages hold."""
@@ -183,3 +191,111 @@ def test_dvc_runs_nothing_and_reports_nothing(maintainer):
     assert "    analytics = false" in lines
     assert not any("remote" in line for line in lines)
     assert maintainer.dvc("config", "cache.type").split() == ["reflink,copy"]
+
+
+# Real servers on loopback. .ci/run installs what they need; elsewhere a test says what is missing.
+
+
+def program(name: str) -> str:
+    """Path of a server's program, also where only the administrator's PATH has it."""
+    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextmanager
+def serving(port: int, *command: object) -> Iterator[None]:
+    """Run a server in the foreground until the block ends; it must answer within 30 seconds."""
+    server = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(300):
+            assert server.poll() is None, server.stderr.read()
+            with socket.socket() as one:
+                if one.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+@pytest.fixture
+def ssh_server(tmp_path) -> Iterator[tuple[str, dict]]:
+    """Address of a folder behind sshd, with a host key and a user's key of its own."""
+    if find_spec("dvc_ssh") is None:
+        pytest.skip("dvc-ssh is not installed: make env")
+    sshd, port = program("sshd"), free_port()
+    for key in ("host", "user"):
+        subprocess.run([program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f",
+                        tmp_path / key], check=True)
+    (tmp_path / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {tmp_path}/host\nPidFile none\n"
+        f"AuthorizedKeysFile {tmp_path}/user.pub\nStrictModes no\nUsePAM no\n"
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        "Subsystem sftp internal-sftp\n")
+    with privilege_separation(), serving(port, sshd, "-D", "-e", "-f", tmp_path / "sshd_config"):
+        yield f"ssh://{getpass.getuser()}@127.0.0.1:{port}{tmp_path}/store", \
+            {"keyfile": tmp_path / "user"}
+
+
+@contextmanager
+def privilege_separation() -> Iterator[None]:
+    """Root's sshd wants an empty folder that Debian makes when the service starts."""
+    folder = Path("/run/sshd")
+    wanted = os.geteuid() == 0 and not folder.exists()
+    if wanted:
+        folder.mkdir(mode=0o755)
+    try:
+        yield
+    finally:
+        if wanted:
+            folder.rmdir()
+
+
+@pytest.fixture
+def http_server(tmp_path) -> Iterator[tuple[str, dict]]:
+    """Address of a folder behind nginx, which takes files by PUT."""
+    nginx, port = program("nginx"), free_port()
+    (tmp_path / "store").mkdir()
+    places = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in
+                     ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    user = "user root;" if os.geteuid() == 0 else ""  # else its workers may not write here
+    (tmp_path / "nginx.conf").write_text(
+        f"{user} daemon off; pid {tmp_path}/nginx.pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log {tmp_path}/access.log; {places} client_max_body_size 0;\n"
+        f"server {{ listen 127.0.0.1:{port}; root {tmp_path}/store;\n"
+        "location / { dav_methods PUT; create_full_put_path on; } } }\n")
+    with serving(port, nginx, "-p", tmp_path, "-c", tmp_path / "nginx.conf"):
+        yield f"http://127.0.0.1:{port}", {"method": "PUT"}
+
+
+@pytest.mark.parametrize("server", ["ssh_server", "http_server"])
+def test_results_travel_through_a_real_server(maintainer, tmp_path, request, server):
+    address, options = request.getfixturevalue(server)
+    sender = Repo(shutil.copytree(maintainer.folder, tmp_path / "sender"))
+    sender.use(address, **options)
+    sender.dvc("push")
+    sent = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert any(path.read_text() == "weights" for path in sent)
+    reader = Repo(tmp_path / "reader")
+    maintainer.git("clone", "-q", maintainer.folder, reader.folder)
+    reader.use(address, **{name: value for name, value in options.items() if name == "keyfile"})
+    reader.dvc("pull")
+    assert reader.digests() == maintainer.digests()
+    assert reader.digests()
+
+
+def test_server_without_the_files_is_told_apart_from_one_that_has_them(fresh, tmp_path, request):
+    address, _ = request.getfixturevalue("http_server")
+    reader = Repo(shutil.copytree(fresh.folder, tmp_path / "reader"))
+    reader.use(address)
+    reader.dvc("pull", code=1)
+    assert reader.digests() == {}
