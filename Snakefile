@@ -150,7 +150,7 @@ rule computed:
 
 
 rule report:
-    input: rules.all.input
+    input: expand(f"results/{SCALE}/paper/{{name}}/{DONE}", name=FIGURES)
     output: f"results/{SCALE}/report.html"
     params: only=ONLY, key=source_hash("paper.report")
     log: f"logs/{SCALE}/report.log"

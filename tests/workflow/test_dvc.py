@@ -170,6 +170,16 @@ def test_changed_setting_is_shown(reviewer):
     assert found[name]["every.sample.steps"] == {"old": steps, "new": steps + 1, "diff": 1}
 
 
+def test_changed_measure_is_shown_between_commits(reviewer):
+    text = (reviewer.folder / METRICS).read_text()
+    (reviewer.folder / METRICS).write_text(text.replace("0.25", "0.5"))
+    reviewer.dvc("add", "-q", f"{RESULTS}/measures")
+    reviewer.git("commit", "-q", "-a", "-m", "measured again")
+    found = json.loads(reviewer.dvc("metrics", "diff", "HEAD~1", "HEAD", "--json"))
+    (change,) = found[METRICS].values()
+    assert change == {"old": 0.25, "new": 0.5, "diff": 0.25}
+
+
 def test_training_losses_are_plotted(pulled):
     shown = json.loads(pulled.dvc("plots", "show", "--json"))
     (plot,) = shown["data"]["training_loss"]
