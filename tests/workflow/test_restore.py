@@ -1,5 +1,6 @@
 """The reviewer's path: published results come back checked, one figure is made, nothing trains."""
 
+import base64
 import os
 import re
 import shutil
@@ -52,7 +53,7 @@ class Repo:
     def make(self, target: str) -> subprocess.CompletedProcess:
         """A target of the Makefile, in the environment that runs this test."""
         return self.execute("make", "--no-print-directory", target, "stamp=Makefile", "SCALE=tiny",
-                            f"ARGS={' '.join(ONLY) if target == 'restore' else ''}")
+                            f"ARGS={' '.join(ONLY) if target in ('restore', 'report') else ''}")
 
     def snakemake(self, *arguments: object, **variables: str) -> subprocess.CompletedProcess:
         return self.execute(sys.executable, "-m", "snakemake", *arguments, "--cores", 2,
@@ -83,6 +84,7 @@ def maintainer(tmp_path_factory) -> Repo:
             "__pycache__", "cache", "tmp", "config.local"))
     for name in FILES:
         shutil.copy2(ROOT / name, repo.folder)
+    append(repo.folder / "config" / "scales" / "tiny.yaml", "figures: [fig3]\n")
     repo.git("init", "-q")
     repo.run("dvc", "remote", "add", "-q", "-d", "store", "../store")
     repo.git("add", "-A")
@@ -145,6 +147,11 @@ def test_only_the_figure_is_made_without_torch_and_it_is_the_published_one(maint
     done = reviewer.snakemake("fig3", PYTHONPATH=str(blocked))
     assert done.returncode == 0, done.stderr
     assert sha256(reviewer.folder / FIGURE) == sha256(maintainer.folder / FIGURE)
+    done = reviewer.make("report")
+    assert done.returncode == 0, done.stderr
+    page = (reviewer.folder / "results" / "tiny" / "report.html").read_text()
+    assert base64.b64encode((reviewer.folder / FIGURE).read_bytes()).decode() in page
+    assert "job-checkpoints-celeba-patronus-seed0" in page
 
 
 @pytest.mark.parametrize(("source", "rules"), [
