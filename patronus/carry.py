@@ -42,12 +42,7 @@ def publish(study: Study, private: bool = False) -> list[Path]:
         raise Problem(f"{folder}: has no results; make them with `snakemake --config "
                       f"scale={study.scale}`")
     _refuse(mismatched(study.scale), "is not what the record.json beside it says; make it anew")
-    kept = [] if private else _kept(study, folder)
-    left = [stage.name for stage in stages if stage.name in PICTURES and kept]
-    if left:
-        print(f"Left out: {', '.join(left)}: they hold images of {', '.join(kept)}, which may not "
-              "be passed on (`public` in config/datasets); --private is for a remote that no "
-              "one else reads")
+    left = [] if private else _left_out(study, stages)
     sent = [stage for stage in stages if stage.name not in left]
     pointers = [stage.with_suffix(".dvc") for stage in sent]
     _dvc("add", *sent)
@@ -150,10 +145,21 @@ def _other(record: dict, study: Study) -> bool:
         cell and record["settings"] != settings(record["stage"], cell, study))
 
 
-def _kept(study: Study, folder: Path) -> list[str]:
+def _left_out(study: Study, stages: list[Path]) -> list[str]:
+    """Stages that hold images which may not be passed on; says so."""
+    kept = _kept(study, stages)
+    left = [stage.name for stage in stages if stage.name in PICTURES and kept]
+    if left:
+        print(f"Left out: {', '.join(left)}: they hold images of {', '.join(kept)}, which may not "
+              "be passed on (`public` in config/datasets); --private is for a remote that no "
+              "one else reads")
+    return left
+
+
+def _kept(study: Study, stages: list[Path]) -> list[str]:
     """Data sets with results here whose images may not be passed on."""
-    held = {path.name for path in folder.glob("[a-z]*/*")
-            if path.is_dir() and path.parts[2] != SHOWN}
+    held = {path.name for stage in stages if stage.name != SHOWN for path in stage.iterdir()
+            if path.is_dir()}
     sets = load_study(study.scale, datasets=sorted(held)).datasets
     return [name for name, one in sets.items()
             if not (one.public or study.generated and one.world)]
