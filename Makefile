@@ -47,7 +47,7 @@ restore: env ## bring back published results, check every digest, tell Snakemake
 	@$(run) -m patronus.carry restore --scale $(SCALE)
 	@$(run) -m snakemake computed --touch --forceall --cores 1 --quiet all \
 	  --config scale=$(SCALE) $(ARGS) > /dev/null
-	@echo "Nothing needs to be trained. One figure: snakemake fig3 --config scale=$(SCALE)"
+	@echo "Snakemake knows them as whole. One figure: snakemake fig3 --config scale=$(SCALE)"
 
 check: env ## compare every result here with the published ones (SCALE=...)
 	@$(run) -m patronus.carry check --scale $(SCALE)
