@@ -43,8 +43,8 @@ publish: env ## send results to the DVC remote (SCALE=...; ARGS=--private where 
 	@$(run) -m patronus.carry publish --scale $(SCALE) $(ARGS)
 
 # --forceall: Snakemake then knows the sources and settings of each result, and sees a later edit.
-restore: env ## bring back published results, check every digest, tell Snakemake (SCALE=...)
-	@$(run) -m patronus.carry restore --scale $(SCALE)
+restore: env ## bring back published results, check every digest, tell Snakemake (SCALE=..., ARGS="datasets=...")
+	@$(run) -m patronus.carry restore --scale $(SCALE) $(ARGS)
 	@$(run) -m snakemake computed --touch --forceall --cores 1 --quiet all \
 	  --config scale=$(SCALE) $(ARGS) > /dev/null
 	@echo "Snakemake knows them as whole. One figure: snakemake fig3 --config scale=$(SCALE)"

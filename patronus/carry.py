@@ -196,8 +196,11 @@ def main() -> None:
     parser.add_argument("--scale", help="a file in config/scales; default: that of config.yaml")
     parser.add_argument("--private", action="store_true",
                         help="publish images that may not be passed on, too")
+    parser.add_argument("only", nargs="*", help="datasets=..., methods=..., seeds=... of the study "
+                        "that was made, as for snakemake --config")
     args = parser.parse_args()
-    study = load_study(args.scale)
+    study = load_study(args.scale, **{key: value for key, _, value in
+                                      (part.partition("=") for part in args.only)})
     if args.what == "publish":
         pointers = publish(study, args.private)
         print(f"Pushed {len(pointers)} stages. Now: git add {' '.join(map(str, pointers))} && "
