@@ -163,7 +163,7 @@ def _unclaimed(folder: Path) -> Iterator[dict]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if kept.exists():
-            kept.unlink()  # of a killed run, which may have changed the files
+            kept.unlink(missing_ok=True)  # of a killed run, which may have changed the files
         with suppress(FileNotFoundError):
             record.rename(kept)
         before = _files(folder)
@@ -175,7 +175,7 @@ def _unclaimed(folder: Path) -> Iterator[dict]:
             raise Problem(refused(error, folder)) from error
         raise
     if kept.exists():
-        kept.unlink()
+        kept.unlink(missing_ok=True)
 
 
 def _check_owner(folder: Path, cell: Cell) -> None:
