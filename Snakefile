@@ -23,7 +23,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.ge
 from analysis.conditioning import counterpart
 from paper import catalogue
 from patronus.carry import check_records
-from patronus.config import check_references, load_study, restriction, stage_folder
+from patronus.config import SAFE_NAME, check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
 from patronus.reading import MANIFEST, data_root, raw_folder
 from patronus.resources import megabytes, minutes
@@ -127,8 +127,8 @@ def study_of(wildcards):
 
 
 wildcard_constraints:
-    dataset="[^/]+",
-    method="[^/]+",
+    dataset=SAFE_NAME.pattern,  # names become parts of shell commands
+    method=SAFE_NAME.pattern,
     seed="[0-9]+",
 
 

@@ -14,6 +14,7 @@ from analysis.spec import COLUMNS, KEY, expected
 from patronus.config import Cell, Study, load_study
 from patronus.errors import Problem, guarded
 from patronus.files import load_json, save_json, save_text
+from patronus.record import verified
 
 CELL_COLUMNS = ["scale", "dataset", "title", "method", "method_title", "track", "recipe", "seed",
                 "generated", "images_seen"]
@@ -87,6 +88,9 @@ def main() -> None:
     args = parser.parse_args()
     study = load_study(args.scale, datasets=args.datasets, methods=args.methods, seeds=args.seeds)
     path = Path("results", study.scale, "measures", "table.csv")
+    for record in (cell.folder("measures") / "record.json" for cell in study.benchmark.values()):
+        if record.is_file():  # the others are holes, which are named together
+            verified(record.parent)
     found = table(study)
     save_json(path.with_name("metrics.json"), metrics(found))
     save_text(path, found.to_csv(index=False))

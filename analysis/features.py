@@ -16,10 +16,12 @@ from torch import nn
 from tqdm import tqdm
 
 from patronus.errors import NotApplicable, Problem
+from patronus.files import sha256
 from patronus.method import to_unit
 
 Extractor = Callable[[np.ndarray], np.ndarray]
 NAME = "inception-2015-12-05.pt"  # clean-fid's name for the official TorchScript file
+SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  # of NVIDIA's file
 CACHE = Path("/tmp", NAME)  # where clean-fid keeps it
 WIDTH = 2048
 CURE = (f"the official Inception weights are not here: set PATRONUS_INCEPTION to the file {NAME}, "
@@ -60,6 +62,8 @@ def inception_file() -> Path:
         if os.environ.get("PATRONUS_DOWNLOAD") != "1":
             raise NotApplicable(CURE)
         _download()
+    elif sha256(CACHE) != SHA256:  # anyone may write into that folder
+        raise Problem(f"{CACHE}: has a wrong checksum; delete it, or set PATRONUS_INCEPTION")
     return CACHE
 
 
@@ -73,6 +77,9 @@ def _download() -> None:
         except OSError as error:
             raise Problem(f"{NAME}: cannot be downloaded ({error}); fetch it by hand and set "
                           "PATRONUS_INCEPTION") from error
+        if sha256(Path(path)) != SHA256:
+            raise Problem(f"{NAME}: what was downloaded has a wrong checksum; fetch it by hand and "
+                          "set PATRONUS_INCEPTION")
         shutil.move(path, CACHE)
 
 

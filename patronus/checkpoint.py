@@ -50,12 +50,14 @@ def save(folder: Path, model: nn.Module, config: dict) -> None:
 def load(folder: Path, device: str | torch.device = "cpu") -> Method:
     """The trained model of a checkpoint folder, in evaluation mode."""
     config = load_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise Problem(f"{folder}/config.json: describes no model; train again or import it anew")
     if not str(config.get("module")).startswith(("patronus.", "baselines.")):  # it is imported
         raise Problem(f"{folder}/config.json: names the module {config.get('module')}, which is no "
                       "method of this suite; nothing of it was run")
     try:
         model = build(*(config[key] for key in BUILDS))
-    except (KeyError, TypeError, ImportError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ImportError) as error:
         raise Problem(f"{folder}/config.json: does not describe a model of this version "
                       f"({error}); train again or import it anew") from error
     restore(model, folder / "model.safetensors")
@@ -69,7 +71,7 @@ def restore(model: nn.Module, path: Path) -> None:
     try:
         weights = load_file(path)
     except FileNotFoundError:
-        raise Problem(f"{path}: is missing; train the model or run `make restore`") from None
+        raise Problem(f"{path}: is missing; train the model, or fetch it with `dvc pull`") from None
     except (SafetensorError, json.JSONDecodeError) as error:
         raise Problem(f"{path}: is not a whole safetensors file ({error}); delete it and "
                       "train again, or restore it") from error

@@ -9,6 +9,7 @@ imports this module.
 import ast
 import itertools
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -27,6 +28,7 @@ Plant = tuple[str, str, Annotated[float, Field(ge=0, le=1)]]  # attribute, attri
 Shape = tuple[Literal[1, 3], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 Kind = Literal["max", "thrice", "max_random", "thrice_random", "twice", "q95", "q50", "q05"]
 Track = Literal["", "matched", "published", "supervised"]  # baselines/README.md; "": one for both
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 SAFE_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "None": None,
               "Literal": Literal, "dict": dict}
 
@@ -34,7 +36,7 @@ SAFE_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "tuple": tup
 class Strict(BaseModel):
     """Unknown keys are errors and nothing is changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Train(Strict):
@@ -363,9 +365,12 @@ def load_study(scale: str | None = None, **only: object) -> Study:
               for key in ("datasets", "methods", "seeds")}
     if wanted["methods"] == ["all"]:
         wanted["methods"] = None
+    for key, values in wanted.items():
+        if values == []:
+            raise Problem(f"--config {key}: names none; name one or leave it out")
     strange = [seed for seed in wanted["seeds"] if not str(seed).isdecimal()]
     if strange:
-        raise Problem(f"--config seeds: must be whole numbers (got {strange[0]!r})")
+        raise Problem(f"--config seeds: must be whole numbers, 0 or more (got {strange[0]!r})")
     datasets = {name: _load("datasets", name, Dataset, errors)
                 for name in wanted["datasets"] or names("datasets")}
     if not wanted["datasets"]:
@@ -450,6 +455,10 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
     shaped = _shaped(dataset, [*_pick(spec, d), method, *filter(None, [spec.by_method.get(m)])])
     try:
         model = options(method.module).model_validate(merged.pop("model"))
+        step = 2 ** max(0, len(getattr(model, "multipliers", None) or ()) - 1)
+        if any(side % step for side in shaped.shape[1:]):
+            raise Problem(f"scales/{scale}.yaml: the sides of {d}, {shaped.shape[1:]}, must be a "
+                          f"multiple of {step} for {m}; mend shape here or in datasets/{d}.yaml")
         return Cell(
             scale=scale, dataset=d, method=m, seed=seed, title=method.title, module=method.module,
             recipe=method.recipe, track=method.track, base=method.base,
@@ -533,6 +542,10 @@ def _listed(value: object) -> list | None:
 
 def _load(kind: str, name: str, schema: type[Strict], errors: list[str]):
     path = config_folder() / kind / f"{name}.yaml"
+    if not SAFE_NAME.fullmatch(str(name)):  # it becomes part of paths and of shell commands
+        errors.append(f"{kind}/{name}.yaml: a name begins with a letter or digit and holds only "
+                      "these and _ . -; rename it")
+        return None
     if not path.is_file():
         errors.append(f"{kind}/{name}.yaml: does not exist; known are {', '.join(names(kind))}")
         return None
@@ -560,13 +573,14 @@ def _yaml(path: Path) -> dict:
     except FileNotFoundError:
         raise Problem(f"{path.parent.name}/{path.name}: does not exist; known are "
                       f"{', '.join(p.stem for p in sorted(path.parent.glob('*.yaml')))}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
+        why = " ".join(str(getattr(error, "problem", None) or error).split())
         raise Problem(f"{path.parent.name}/{path.name}: is not valid YAML (line "
-                      f"{mark.line + 1 if mark else '?'}: {getattr(error, 'problem', error)}); "
-                      "mend that line") from error
+                      f"{mark.line + 1 if mark else '?'}: {why}); mend that line") from error
     if not isinstance(value, dict):
-        raise Problem(f"{path}: must be a mapping of keys to values")
+        raise Problem(f"{path.parent.name}/{path.name}: must be a mapping of keys to values; mend "
+                      "it")
     return value
 
 
@@ -576,5 +590,5 @@ def _lines(error: ValidationError, origin: dict, prefix: str, default: str) -> l
         key = prefix + ".".join(map(str, item["loc"]))
         source = origin.get(".".join(key.split(".")[:2]), default)
         what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{source}: {key}: {what} (got {item['input']!r})")
+        lines.append(f"{source}: {key}: {what} (got {item['input']!r}); mend or remove it")
     return lines

@@ -5,7 +5,7 @@ import torch
 from tqdm import tqdm
 
 from patronus import checkpoint
-from patronus.errors import NotApplicable
+from patronus.errors import NotApplicable, Problem
 from patronus.files import save_json, save_npy
 from patronus.method import Method, batch_of
 from patronus.noise import batches
@@ -21,7 +21,11 @@ def work(job: Job) -> dict:
     data = Prepared.open(job.folder("data"))
     try:
         for split in ("train", "test"):
-            save_npy(job.out / f"{split}.npy", encode(model, data.images(split)))
+            codes = encode(model, data.images(split))
+            if not np.isfinite(codes).all():
+                raise Problem(f"{job.folder('checkpoints')}: gives codes that are NaN or infinite; "
+                              "lower train.lr and train again")
+            save_npy(job.out / f"{split}.npy", codes)
     except NotApplicable as reason:
         save_json(job.out / "none.json", {"reason": str(reason)})
     return {"code_dim": model.code_dim}

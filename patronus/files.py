@@ -60,7 +60,7 @@ def save_json(path: Path, value: object) -> None:
 def load_json(path: Path) -> dict:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSONDecodeError, or bytes that are no text
         raise Problem(f"{path}: is not valid JSON ({error}); delete it and rerun") from error
     except FileNotFoundError:
         raise Problem(f"{path}: is missing; run the stage that makes it") from None

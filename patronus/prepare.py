@@ -35,6 +35,7 @@ from patronus.reading import (
     Source,
     checked_options,
     data_root,
+    from_manifest,
     load_parts,
     raw_folder,
 )
@@ -79,6 +80,9 @@ def read(dataset: Dataset, folder: Path, name: str) -> Source:
     if dataset.labels == "classes" and len(source.labels) != 1:
         raise Problem(f"datasets/{name}.yaml: `labels: classes` asks for one label column, and "
                       f"there are {len(source.labels)}; ignore the others or write `attributes`")
+    if dataset.labels == "classes" and source.table[next(iter(source.labels))].nunique() < 2:
+        raise Problem(f"{folder}: all images are of one class; give images of at least two, or "
+                      f"write `labels: attributes` in datasets/{name}.yaml")
     return source
 
 
@@ -287,8 +291,8 @@ def publish(source: Source, counts: dict[str, int], arrays: list[str], folder: P
     for name in arrays:
         move(job.work / f"{name}.npy", job.out / f"{name}.npy")
     if job.cell.generated:
-        manifest = load_json(folder / MANIFEST)
-        save_json(job.out / "parts.json", {k: manifest[k] for k in ("parts", "negated")})
+        save_json(job.out / "parts.json", {key: from_manifest(folder, key)
+                                           for key in ("parts", "negated")})
     save_text(job.out / "table.csv", table_text(source))
     save_json(job.out / "meta.json", {
         "dataset": job.cell.dataset, "title": job.dataset.title,

@@ -163,8 +163,15 @@ def codes(column: pd.Series) -> tuple[pd.Series, dict]:
 
 def generated_counts(folder: Path) -> dict[str, int]:
     """Images in each split of a generated stand-in; empty for official data."""
-    manifest = folder / MANIFEST
-    return load_json(manifest)["counts"] if manifest.is_file() else {}
+    return from_manifest(folder, "counts") if (folder / MANIFEST).is_file() else {}
+
+
+def from_manifest(folder: Path, key: str) -> dict:
+    """One entry of a generated stand-in's manifest."""
+    about = load_json(folder / MANIFEST)
+    if not isinstance(about, dict) or key not in about:
+        raise Problem(f"{folder / MANIFEST}: has no {key!r}; run patronus.generate again")
+    return about[key]
 
 
 def listing(folder: Path, names: Iterable[str], table: str) -> str:
@@ -193,10 +200,16 @@ def refuse_unlisted(folder: Path, found: Iterable[str], names: Iterable[str], ta
 
 
 def images_below(folder: Path) -> list[str]:
-    """Image files below a folder, relative to it, in name order, hidden ones left out."""
+    """Image files below a folder, relative to it, in name order, hidden ones left out.
+
+    Links are followed. Raises Problem for one that leads back to a folder above it.
+    """
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name[0] != "."]
+        for link in (Path(place, name) for name in folders if Path(place, name).is_symlink()):
+            if Path(place).resolve().is_relative_to(link.resolve()):
+                raise Problem(f"{link}: is a link to a folder above it, without end; remove it")
         base = os.path.relpath(place, folder)
         found += [os.path.normpath(os.path.join(base, name)) for name in files
                   if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES)]
@@ -209,7 +222,7 @@ def verified(folder: Path, official_md5: dict[str, str], where: str) -> dict[str
     Raises Problem that names the first file that differs.
     """
     generated = (folder / MANIFEST).is_file()
-    wanted = load_json(folder / MANIFEST)["files"] if generated else official_md5
+    wanted = from_manifest(folder, "files") if generated else official_md5
     digests = {}
     for name in official_md5:
         digests[name] = sha256(folder / name) if generated else _md5(folder / name)

@@ -11,6 +11,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from patronus.errors import Problem
 from patronus.files import load_json, save_json, sha256
 from patronus.sources import ROOT, source_hash
 
@@ -52,11 +53,33 @@ class Record:
 
 def _digest(path: Path) -> str:
     """An input's digest; of a stage's folder, the digest of the outputs its record lists."""
-    beside = path / "record.json"
-    if not beside.is_file():
+    if path.is_file():
         return sha256(path)
-    listed = json.dumps(load_json(beside)["outputs"], sort_keys=True)
+    listed = json.dumps(verified(path), sort_keys=True)
     return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def verified(folder: Path) -> dict[str, str]:
+    """The outputs (file to digest) that a stage's record lists, if each is as it was written.
+
+    Raises Problem otherwise. Reading them costs seconds; a cut or changed file would cost the
+    hours that follow.
+    """
+    record = folder / "record.json"
+    if not record.is_file():
+        raise Problem(f"{record}: is missing, so that stage was not finished; run it (again) first")
+    about = load_json(record)
+    listed = about.get("outputs") if isinstance(about, dict) else None
+    if not isinstance(listed, dict):
+        raise Problem(f"{record}: lists no outputs; delete it and run that stage again")
+    for name, digest in listed.items():
+        file = folder / Path(name).name
+        fault = "is missing" if not file.is_file() else \
+            "was changed or cut short after it was made" if sha256(file) != digest else ""
+        if fault:
+            raise Problem(f"{file}: {fault}; restore it, or delete {record} and run that stage "
+                          "again")
+    return listed
 
 
 def _git() -> dict:

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patronus.config import PER_DATASET, Cell, Dataset, Study, load_study, stage_folder
-from patronus.errors import Problem, guarded
-from patronus.files import locked
+from patronus.errors import Problem, guarded, refused
+from patronus.files import load_json, locked
 from patronus.record import Record
 from patronus.sources import ROOT, source_hash
 
@@ -145,6 +146,8 @@ def _run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str
     record = Record(stage, modules_of(stage, module, job.cell, job.dataset),
                     settings(stage, job.cell, study),
                     [*(job.folder(s) for s in inputs), *beside(job)])
+    for folder in map(job.folder, inputs):
+        _check_owner(folder, job.cell)
     job = replace(job, key=record.key)
     record.content["cell"] = job.cell.model_dump(mode="json")
     if os.environ.get("LOCAL_RANK", "0") != "0":
@@ -156,16 +159,52 @@ def _run(stage: str, module: str, work: Callable[[Job], dict], inputs: tuple[str
 
 
 def _make(job: Job, work: Callable[[Job], dict], record: Record) -> None:
-    job.out.mkdir(parents=True, exist_ok=True)
-    (job.out / "record.json").unlink(missing_ok=True)  # no record, no claim to be whole
-    for part in job.out.glob(".*.part"):
-        part.unlink()  # of a killed process
-    before = _files(job.out)
-    found = work(job) or {}
-    for file in before.items() & _files(job.out).items():
-        file[0].unlink()  # written by an earlier run and not by this one
-    record.write(job.out, sorted(_files(job.out)), **found)
+    with _unclaimed(job.out) as before:
+        for part in job.out.glob(".*.part"):
+            part.unlink()  # of a killed process
+        found = work(job) or {}
+        for file in before.items() & _files(job.out).items():
+            file[0].unlink()  # written by an earlier run and not by this one
+        record.write(job.out, sorted(_files(job.out)), **found)
     shutil.rmtree(job.work, ignore_errors=True)  # only a killed run needs its state
+
+
+@contextmanager
+def _unclaimed(folder: Path) -> Iterator[dict]:
+    """Yield the files of an earlier run, without its record: no record, no claim to be whole.
+
+    A failure that changed none of them gives the record back.
+    """
+    record, kept = folder / "record.json", folder / ".record.json.kept"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if kept.exists():
+            kept.unlink(missing_ok=True)  # of a killed run, which may have changed the files
+        with suppress(FileNotFoundError):
+            record.rename(kept)
+        before = _files(folder)
+        yield before
+    except (Exception, KeyboardInterrupt) as error:
+        if kept.exists() and _files(folder) == before:
+            kept.rename(record)
+        if isinstance(error, OSError):
+            raise Problem(refused(error, folder)) from error
+        raise
+    if kept.exists():
+        kept.unlink(missing_ok=True)
+
+
+def _check_owner(folder: Path, cell: Cell) -> None:
+    """Raises Problem if a stage's folder holds what was made for another cell or shape."""
+    keys = ("dataset", "shape") if folder.parts[2] in PER_DATASET else \
+        ("dataset", "method", "seed", "shape")
+    mine = cell.model_dump(mode="json", include=set(keys))
+    made_for = load_json(folder / "record.json").get("cell", mine)
+    for key in keys:
+        if made_for.get(key) != mine[key]:
+            raise Problem(f"{folder}/record.json: says that this was made for the {key} "
+                          f"{made_for.get(key)}, not {mine[key]}; put the right results there, or "
+                          "delete the folder and run that stage again")
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -187,12 +226,16 @@ def _arguments(stage: str, about: str) -> argparse.Namespace:
                                 "separated by commas; the one above among them")
     parser.add_argument("--root", type=Path, help="folder of raw data")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.threads < 1:
+        raise Problem(f"--threads: must be at least 1 (got {args.threads})")
+    return args
 
 
 def _job(stage: str, args: argparse.Namespace) -> tuple[Study, Job]:
     method = getattr(args, "method", None)
     seed = getattr(args, "seed", None)
+<<<<<<< HEAD
     wider = {key: getattr(args, key, None) for key in ("datasets", "seeds")}
     study = load_study(args.scale, datasets=wider["datasets"] or [args.dataset],
                        methods=method and [method],
@@ -200,3 +243,12 @@ def _job(stage: str, args: argparse.Namespace) -> tuple[Study, Job]:
     cell = study.cell(args.dataset, method, seed) if method else next(iter(study.cells.values()))
     return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads,
                       siblings=tuple(study.siblings(cell)), tied=study.tied(cell))
+=======
+    study = load_study(args.scale, datasets=[args.dataset], methods=method and [method],
+                       seeds=None if seed is None else [seed])
+    cell = next(iter(study.cells.values()), None)
+    if cell is None:
+        raise Problem(f"datasets/{args.dataset}.yaml: none of its methods is in scale "
+                      f"'{args.scale}'; add one there")
+    return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads)
+>>>>>>> 390148c2feaa1ab4cf4504c800b885e415c983d7

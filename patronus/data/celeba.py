@@ -115,6 +115,8 @@ def _splits(path: Path, ids: pd.Series) -> list[str]:
     """The split of each image, from the partition list."""
     plain = {} if path.suffix == ".csv" else {"sep": r"\s+", "header": None}
     table = read_table(path, **plain)
+    if table.shape[1] < 2:
+        raise Problem(f"{path}: has one column instead of image and split; fetch it again")
     partition = dict(zip(table.iloc[:, 0].astype(str), table.iloc[:, 1].map(SPLITS), strict=True))
     lacking = [name for name in ids if not isinstance(partition.get(name), str)]
     if lacking:

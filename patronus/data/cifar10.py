@@ -12,6 +12,7 @@ its manifest), and even then only arrays, lists and texts are read out of them.
 """
 
 import pickle
+import tarfile
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -111,15 +112,23 @@ def load_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def download(folder: Path) -> None:
-    """Fetch the official archive with torchvision; the folder appears when it is whole."""
+    """Fetch the official archive with torchvision; the folder appears when it is whole.
+
+    Only the expected files are read out of it, so nothing in it can land anywhere else.
+    """
     from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import download_and_extract_archive
+    from torchvision.datasets.utils import download_url
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as part:
-            download_and_extract_archive(CIFAR10.url, part, filename=CIFAR10.filename,
-                                         md5=CIFAR10.tgz_md5)
-            (Path(part) / CIFAR10.base_folder).rename(folder)
-    except (OSError, RuntimeError) as error:
+            download_url(CIFAR10.url, part, CIFAR10.filename, CIFAR10.tgz_md5)
+            whole = Path(part, "whole")
+            whole.mkdir()
+            with tarfile.open(Path(part, CIFAR10.filename)) as archive:
+                for name in MD5:
+                    with archive.extractfile(f"{CIFAR10.base_folder}/{name}") as content:
+                        (whole / name).write_bytes(content.read())
+            whole.rename(folder)
+    except (OSError, RuntimeError, KeyError, TypeError, tarfile.TarError) as error:
         raise absent(folder, f"{', '.join(MD5)} (downloading failed: {error})", WHERE) from error

@@ -38,6 +38,7 @@ MD5 = {
     "raw/t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
     "raw/t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
 }
+HOME = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 FILES = {"train": "train", "test": "t10k"}
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
            "Bag", "Ankle boot")
@@ -98,8 +99,7 @@ def save_idx(path: Path, array: np.ndarray) -> None:
 
 
 def download(folder: Path, names: list[str], expected: str) -> None:
-    """Fetch files from torchvision's mirror; none of them appears unless its MD5 sum is right."""
-    from torchvision.datasets import FashionMNIST
+    """Fetch files from the authors' repository; none appears unless its MD5 sum is right."""
     from torchvision.datasets.utils import download_url
 
     try:
@@ -107,7 +107,7 @@ def download(folder: Path, names: list[str], expected: str) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as part:
             for name in names:
                 file = Path(name).name
-                download_url(FashionMNIST.mirrors[0] + file, part, file, MD5[name])
+                download_url(HOME + file, part, file, MD5[name])
                 (Path(part) / file).replace(folder / name)
     except (OSError, RuntimeError) as error:
         raise absent(folder, f"{expected} (downloading failed: {error})", WHERE) from error

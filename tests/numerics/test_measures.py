@@ -42,6 +42,7 @@ from analysis.references import (
 from analysis.spec import Labels
 from patronus.config import Classifier as Settings
 from patronus.errors import NotApplicable, Problem
+from patronus.files import sha256
 from patronus.method import to_unit
 
 RNG = np.random.default_rng
@@ -397,6 +398,7 @@ def test_where_inception_comes_from(tmp_path, weights, monkeypatch):
     with pytest.raises(NotApplicable, match="PATRONUS_DOWNLOAD=1"):
         features.inception_file()
     (tmp_path / "cache.pt").write_bytes(b"not a network")
+    monkeypatch.setattr(features, "SHA256", sha256(tmp_path / "cache.pt"))
     assert features.inception_file() == tmp_path / "cache.pt"
     with pytest.raises(Problem, match="cache.pt"):
         features.inception_extractor(tmp_path / "cache.pt")

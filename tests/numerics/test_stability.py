@@ -14,7 +14,7 @@ from analysis.matching import linear_cka, matched, standardised
 from analysis.stability import compare, of_seeds
 from patronus.config import load_study, stage_folder
 from patronus.errors import NotApplicable, Problem
-from patronus.files import load_json, save_json, save_npy
+from patronus.files import load_json, save_json, save_npy, sha256
 from patronus.sources import ROOT
 
 N, M = 400, 6
@@ -150,7 +150,8 @@ def place(tmp_path, monkeypatch):
             save_json(folder / "none.json", {"reason": "DDPM has no code"})
         else:
             save_npy(folder / "test.npy", codes(0)[:, ::1 - 2 * cell.seed].astype(np.float32))
-        save_json(folder / "record.json", {"outputs": {"any": cell.seed}})
+        save_json(folder / "record.json", {"outputs": {str(path): sha256(path)
+                                                       for path in folder.iterdir()}})
     return tmp_path
 
 
@@ -182,7 +183,7 @@ def test_a_missing_code_is_named(place):
     study = load_study("tiny", seeds=[0, 1])
     path = study.cell("celeba", "patronus", 1).folder("codes") / "test.npy"
     path.unlink()
-    with pytest.raises(Problem, match=f"{path}: is missing.* rerun encode"):
+    with pytest.raises(Problem, match=f"{path}: is missing.* run that stage again"):
         stability.stability(study, "celeba", "patronus")
 
 

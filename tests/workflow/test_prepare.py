@@ -552,7 +552,7 @@ def make_config(method: str = "ddpm") -> None:
     Path("config/scales/tiny.yaml").write_text(yaml.safe_dump(
         {"about": scale.about, "generated": {"train": 4, "test": 3}, "methods": [method]}))
     Path("config/datasets/mine.yaml").write_text(yaml.safe_dump({
-        "title": "Mine", "reader": "folder", "folder": "set", "shape": list(SHAPE), "code_dim": 4,
+        "title": "Mine", "reader": "folder", "folder": "set", "shape": [3, 16, 8], "code_dim": 4,
         "labels": "attributes", "study": False, "options": OPTIONS}))
 
 
@@ -561,7 +561,7 @@ def test_bring_your_own_is_one_yaml_file(tmp_path):
     make_set(tmp_path / "raw/official")
     done = run("patronus.prepare", "--dataset", "mine")
     assert done.returncode == 0, done.stderr
-    assert Prepared.open("results/tiny/data/mine").images("train").shape == (24, *SHAPE)
+    assert Prepared.open("results/tiny/data/mine").images("train").shape == (24, 3, 16, 8)
     record = json.loads(Path("results/tiny/data/mine/record.json").read_text())
     assert set(record["found"]["raw"]) == {"images", "metadata.csv"}
 

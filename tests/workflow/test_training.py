@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from patronus import checkpoint, train
 from patronus.config import Train, load_study, method_names
 from patronus.errors import Problem
-from patronus.files import load_json, locked, save_json, save_npy
+from patronus.files import load_json, locked, save_json, save_npy, sha256
 from patronus.method import to_unit
 from patronus.model import Model
 from patronus.sources import ROOT
@@ -58,6 +58,8 @@ def study(tmp_path, monkeypatch) -> Path:
     save_npy(data / "train.npy", IMAGES)
     save_json(data / "meta.json", {"dataset": CELL[0], "title": "x", "generated": True,
                                    "shape": [1, 16, 16], "counts": {"train": 48}, "labels": {}})
+    save_json(data / "record.json", {"outputs": {file: sha256(data / file) for file in
+                                                 ("train.npy", "meta.json")}})
     return tmp_path
 
 
