@@ -80,11 +80,13 @@ SETTINGS = {
     "samples": ("sample",),
     "explanations": ("explain", "title", "recipe"),
     "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
+    "steps": ("intervene", "title", "recipe", "reference", "shortcut"),
     "shortcut": ("shortcut", "reference"),
     "denoising": ("denoising", "title", "recipe"),
     "conditioning": ("module", "recipe", "model"),
     "costs": ("module", "code_dim", "model", "title", "recipe", "train", "threads", "gpus"),
     "measures": ("labels", "inception"),
+    "spread": ("labels", "inception", "title", "recipe"),
 }
 
 
@@ -104,11 +106,12 @@ def settings(stage: str, cell: Cell, study: Study) -> dict:
 
 def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[str]:
     """The modules whose sources make a stage's result, the plugged-in ones included."""
+    measures = [f"analysis.measures.{path.stem}" for path in
+                sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]
     plugged = {"raw": [f"patronus.worlds.{dataset.world}", f"patronus.data.{dataset.reader}"],
                "data": [f"patronus.data.{dataset.reader}"],
                "references": [], "shortcut": [], "conditioning": [],
-               "measures": [f"analysis.measures.{path.stem}" for path in
-                            sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]}
+               "measures": measures, "spread": measures, "steps": [cell.module, *measures]}
     return [module, *plugged.get(stage, [cell.module])]
 
 
