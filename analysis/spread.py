@@ -9,12 +9,13 @@ Which values an edit sets, and which dimension is best for a part, stay those of
 
 A number of images is enough from where on both the band (5 to 95 %) and the distance between its
 median and the value of all N are below a twentieth of the scale: the distance between that value
-and chance, or the value itself where a measure has no level by chance.
+and chance, or the value itself where a measure has no level by chance. Where no n is, `needed` says
+how many would be if the band of all N went on narrowing by the square root.
 
 spread.csv: measure, variant, extractor, n, repeat, value (empty: not defined for this choice).
 spread.json: what the cell is; measures, a list of {measure, variant, extractor, title, unit, N,
-repeats, n (G,), low, middle, high (G,), value, chance, scale, enough (or null)}; reasons, why rows
-have no value; without, rows that read no test image or decide on images before they are chosen.
+repeats, n (G,), low, middle, high (G,), value, chance, scale, enough, needed}, null where there is
+none; reasons, why rows have no value; without, rows whose arrays hold no images to choose from.
 """
 
 import re
@@ -180,8 +181,10 @@ def told(table: pd.DataFrame, level: float | None) -> dict:
     value = float(table.value.iloc[-1])
     scale = abs(value - (level or 0))
     wide = np.maximum(high - low, np.abs(middle - value))
+    least = enough(n, wide, NARROW * scale)
     return {"n": n, "low": low, "middle": middle, "high": high, "value": value, "chance": level,
-            "scale": scale, "enough": enough(n, wide, NARROW * scale)}
+            "scale": scale, "enough": least, "needed": None if least else needed(
+                int(n[-1]), high[-1] - low[-1], NARROW * scale)}
 
 
 def bands(table: pd.DataFrame) -> tuple[np.ndarray, ...]:
@@ -202,6 +205,12 @@ def enough(n: np.ndarray, wide: np.ndarray, limit: float) -> int | None:
     too = np.flatnonzero(wide >= limit)
     at = too[-1] + 1 if len(too) else 0
     return int(n[at]) if at < len(n) and len(n) > 1 else None
+
+
+def needed(count: int, wide: float, limit: float) -> int | None:
+    """Images, to two digits, whose band is `limit` wide if that of `count` is `wide`; or None."""
+    found = count * (wide / limit) ** 2 if limit else np.inf
+    return int(float(f"{found:.2g}")) if count < found < 1e6 else None
 
 
 def chance(spec: Spec, row: Row, whole: Value, arrays: Mapping) -> float | None:

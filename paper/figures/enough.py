@@ -5,10 +5,11 @@
 # of features): median, and band from 5 to 95 % of the choices, widened as for other images. The
 # last mark is all N, its band that of N/2 narrowed by the square root of 2. A number of images is
 # enough (triangle) from where on the band is narrower than a twentieth of the distance between the
-# value and chance (the two gray lines), and the median no farther than that from the value of all.
+# value and chance (the two gray lines), and the median no farther than that from the value of all;
+# where none is, ~ says how many would be, were the band to go on narrowing as a mean's does.
 # (b) The same interventions, on few images and dimensions, with 3 to 50 steps of DDIM. Gray: as
 # wide as the 95 % interval that the measure has at 50 steps; a number of steps is enough
-# (triangle) from where on the value lies within it.
+# (triangle) from where on the value lies within it. "not told": no interval, or at chance.
 
 # %% tags=["parameters"]
 NEEDS = {
@@ -70,9 +71,9 @@ def panels(part, heading, entries, count, unit):
 def finish(ax, one, n, unit):
     """What all panels share: title, ticks, and the triangle where it is enough."""
     enough = one["enough"]
-    ax.set_title(f"{titles[one['measure'], one['variant']]}\n" + (
-        f"{enough} {unit}" if enough else "not reached" if one.get("half", 1) else "no interval"),
-        fontsize=6.3)
+    without = f"~{one['needed']:,}" if one.get("needed") else "not told"
+    ax.set_title(f"{titles[one['measure'], one['variant']]}\n"
+                 f"{f'{enough:,}' if enough else without} {unit}", fontsize=6.3)
     ax.set_xscale("log")
     ax.set_xticks(n, [str(x) for x in n], rotation=90 if n[-1] > 99 else 0)
     ax.xaxis.set_minor_locator(NullLocator())
@@ -90,7 +91,7 @@ for ax, one in panels(parts[0], "(a) number of images", by_images, rows[0], "ima
                    linewidth=0.6, zorder=0)
     ax.fill_between(one["n"], one["low"], one["high"], color=style.MARK, alpha=0.25, linewidth=0)
     ax.plot(one["n"], one["middle"], color=style.MARK, marker="o", markersize=2)
-    finish(ax, one, one["n"], f"of {one['N']:,}")
+    finish(ax, one, one["n"], "images")
 
 # %%
 for ax, one in panels(parts[1], "(b) number of steps", by_steps, rows[1], "steps of DDIM"):

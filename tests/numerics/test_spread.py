@@ -51,6 +51,14 @@ def test_a_value_at_the_level_of_chance_is_never_told_from_it():
     assert found["scale"] < 1e-12 and found["enough"] is None
 
 
+def test_what_is_needed_follows_the_square_root():
+    assert spread.needed(32, 0.04, 0.02) == 130  # 128 to two digits
+    assert spread.needed(32, 0.01, 0.02) is None and spread.needed(32, 0.01, 0) is None
+    _, found = told(np.random.default_rng(0).normal(1, 2, 512))
+    assert found["enough"] is None
+    assert found["needed"] == pytest.approx((3.29 * 2 / 0.05) ** 2, rel=0.6)
+
+
 def test_a_bias_that_few_images_bring_is_not_enough_however_narrow():
     row = Row("", lambda values: Value(1 + 8 / len(values), len(values)), ("images.test",), "test")
     _, found = told(np.zeros(512), row=row)
