@@ -42,6 +42,7 @@ HEADLINE = (
     ("latent_score", "test"), ("tad_held_out", "test"), ("dci_informativeness", "test"),
     ("psnr", "random"), ("ssim", "random"), ("fd_cls", "test"), ("rfd_cls", "test"),
     ("kd_cls", "test"))
+STILL = ("truth_hit", "truth_iou")  # of images as they are: no step changes them
 COLUMNS, HIGH = 5, 1.08
 
 
@@ -51,7 +52,8 @@ def chosen(measures):
     return [known[key] for key in HEADLINE if key in known]
 
 
-by_images, by_steps = chosen(about["measures"]), chosen(other["measures"])
+by_images = chosen(about["measures"])
+by_steps = chosen([one for one in other["measures"] if one["measure"] not in STILL])
 titles = {(one["measure"], one["variant"]): one["title"] for one in about["measures"]}
 rows = [max(1, -(-len(some) // COLUMNS)) for some in (by_images, by_steps)]
 fig, parts = sheets.parts(*(HIGH * count + 0.4 for count in rows))
@@ -71,9 +73,10 @@ def panels(part, heading, entries, count, unit):
 def finish(ax, one, n, unit):
     """What all panels share: title, ticks, and the triangle where it is enough."""
     enough = one["enough"]
-    without = f"~{one['needed']:,}" if one.get("needed") else "not told"
-    ax.set_title(f"{titles[one['measure'], one['variant']]}\n"
-                 f"{f'{enough:,}' if enough else without} {unit}", fontsize=6.3)
+    found = f"{enough:,} {unit}" if enough else "not told"
+    if one.get("needed"):
+        found = f"~{one['needed']:,} {unit}"
+    ax.set_title(f"{titles[one['measure'], one['variant']]}\n{found}", fontsize=6.3)
     ax.set_xscale("log")
     ax.set_xticks(n, [str(x) for x in n], rotation=90 if n[-1] > 99 else 0)
     ax.xaxis.set_minor_locator(NullLocator())
