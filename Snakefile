@@ -257,6 +257,17 @@ rule intervene:
     shell: "python -m analysis.interventions" + ON_CELL
 
 
+rule vary_steps:
+    input: made("data"), made("checkpoints"), made("codes"), reference
+    output: made("steps")
+    params: key=key("steps", "analysis.steps")
+    log: log("steps")
+    benchmark: log("steps", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.steps" + ON_CELL
+
+
 rule diagnose:
     input: made("interventions"), fair
     output: made("shortcut")
@@ -318,6 +329,19 @@ rule measure:
     threads: STUDY.threads
     resources: **limits("measures", gpu=STUDY.gpus)
     shell: "python -m analysis.measure {params.study}" + ON_CELL
+
+
+rule choose_images:
+    input:
+        made("data"), made("references"), made("checkpoints"), made("codes"), made("samples"),
+        made("interventions"), made("denoising"),
+    output: made("spread", "spread.csv", "spread.json", DONE)
+    params: key=key("spread", "analysis.spread")
+    log: log("spread")
+    benchmark: log("spread", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.spread" + ON_CELL
 
 
 rule collect:

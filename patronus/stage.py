@@ -85,11 +85,13 @@ SETTINGS = {
     "samples": ("sample",),
     "explanations": ("explain", "title", "recipe"),
     "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
+    "steps": ("intervene", "title", "recipe", "reference", "shortcut"),
     "shortcut": ("shortcut", "reference"),
     "denoising": ("denoising", "title", "recipe"),
     "conditioning": ("module", "recipe", "model"),
     "costs": ("module", "code_dim", "model", "title", "recipe", "train", "threads", "gpus"),
     "measures": ("labels", "inception"),
+    "spread": ("labels", "inception", "title", "recipe"),
 }
 
 
@@ -113,11 +115,12 @@ def settings(stage: str, cell: Cell, study: Study) -> dict:
 
 def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[str]:
     """The modules whose sources make a stage's result, the plugged-in ones included."""
+    measures = [f"analysis.measures.{path.stem}" for path in
+                sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]
     plugged = {"raw": [f"patronus.worlds.{dataset.world}", f"patronus.data.{dataset.reader}"],
                "data": [f"patronus.data.{dataset.reader}"],
                "references": [], "shortcut": [], "conditioning": [],
-               "measures": [f"analysis.measures.{path.stem}" for path in
-                            sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]}
+               "measures": measures, "spread": measures, "steps": [cell.module, *measures]}
     return [module, *plugged.get(stage, [cell.module])]
 
 
@@ -235,20 +238,13 @@ def _arguments(stage: str, about: str) -> argparse.Namespace:
 def _job(stage: str, args: argparse.Namespace) -> tuple[Study, Job]:
     method = getattr(args, "method", None)
     seed = getattr(args, "seed", None)
-<<<<<<< HEAD
     wider = {key: getattr(args, key, None) for key in ("datasets", "seeds")}
     study = load_study(args.scale, datasets=wider["datasets"] or [args.dataset],
                        methods=method and [method],
                        seeds=wider["seeds"] or (None if seed is None else [seed]))
+    if not study.cells:
+        raise Problem(f"datasets/{args.dataset}.yaml: none of its methods is in scale "
+                      f"'{args.scale}'; add one there")
     cell = study.cell(args.dataset, method, seed) if method else next(iter(study.cells.values()))
     return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads,
                       siblings=tuple(study.siblings(cell)), tied=study.tied(cell))
-=======
-    study = load_study(args.scale, datasets=[args.dataset], methods=method and [method],
-                       seeds=None if seed is None else [seed])
-    cell = next(iter(study.cells.values()), None)
-    if cell is None:
-        raise Problem(f"datasets/{args.dataset}.yaml: none of its methods is in scale "
-                      f"'{args.scale}'; add one there")
-    return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads)
->>>>>>> 390148c2feaa1ab4cf4504c800b885e415c983d7

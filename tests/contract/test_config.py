@@ -21,7 +21,8 @@ STAGES = {"raw": "patronus.generate", "data": "patronus.prepare",
           "codes": "patronus.encode", "priors": "patronus.prior", "samples": "patronus.sample",
           "explanations": "patronus.explain.__main__",
           "interventions": "analysis.interventions", "denoising": "analysis.denoising",
-          "costs": "analysis.costs", "measures": "analysis.measure"}
+          "costs": "analysis.costs", "measures": "analysis.measure",
+          "steps": "analysis.steps", "spread": "analysis.spread"}
 
 
 @pytest.fixture
@@ -350,10 +351,11 @@ TOUCHED = [  # (file, change, stages, data sets, methods)
     ("scales/tiny.yaml", {"every": {"prior": {"epochs": 3}}}, {"priors"}, None, None),
     ("scales/tiny.yaml", {"every": {"sample": {"steps": 4}}}, {"samples"}, None, None),
     ("scales/tiny.yaml", {"every": {"explain": {"steps": 4}}}, {"explanations"}, None, None),
-    ("scales/tiny.yaml", {"every": {"intervene": {"steps": 4}}}, {"interventions"}, None, None),
+    ("scales/tiny.yaml", {"every": {"intervene": {"steps": 4}}}, {"interventions", "steps"}, None,
+     None),
     ("scales/tiny.yaml", {"every": {"denoising": {"times": 4}}}, {"denoising"}, None, None),
     ("scales/tiny.yaml", {"every": {"classifier": {"width": 9}}}, {"references"}, None, None),
-    ("scales/tiny.yaml", {"inception": True}, {"references", "measures"}, None, None),
+    ("scales/tiny.yaml", {"inception": True}, {"references", "measures", "spread"}, None, None),
     ("scales/tiny.yaml", {"generated": {"train": 65}}, {"raw"}, None, None),
     ("scales/tiny.yaml", {"threads": 2}, {"costs"}, None, None),
     ("scales/tiny.yaml", {"about": "other"}, set(), None, None),

@@ -30,7 +30,7 @@ CELL_STAGES = {"train": "checkpoints", "encode": "codes", "prior": "priors", "sa
 FIGURE_STAGES = {  # rule to stage: those that run for the cells that figures read
     "explain": "explanations", "intervene": "interventions", "diagnose": "shortcut",
     "denoise": "denoising", "compare": "conditioning", "match_seeds": "stability",
-    "count_costs": "costs"}
+    "count_costs": "costs", "vary_steps": "steps", "choose_images": "spread"}
 MEASURED = ("interventions", "denoising", "explanations", "costs")  # what measures read of those
 CELL = STUDY.cell("celeba", "patronus", 0)
 MACHINE = re.compile(rb"/(?:home|root|tmp|Users)/\w|" + "|".join(
@@ -303,14 +303,16 @@ def test_changed_setting_reruns_its_stage_and_what_follows(copy):
     path.write_text(yaml.safe_dump(values))
     n = len(STUDY.benchmark)
     assert copy.plan(PATRONUS_CONFIG=str(config)) == \
-        {"sample": n, "measure": n, "collect": 1} | readers("samples", "measures")
+        {"sample": n, "measure": n, "collect": 1, "choose_images": 1} \
+        | readers("samples", "measures", "spread")
 
 
 @pytest.mark.parametrize(("source", "rules"), [
-    ("patronus/prior.py", ("prior", "sample", "measure", "collect",
-                           *readers("samples", "measures"))),
-    ("analysis/measures/tad.py", ("measure", "collect", "intervene", "diagnose",
-                                  *readers("measures", "interventions", "shortcut"))),
+    ("patronus/prior.py", ("prior", "sample", "measure", "collect", "choose_images",
+                           *readers("samples", "measures", "spread"))),
+    ("analysis/measures/tad.py", (
+        "measure", "collect", "intervene", "diagnose", "vary_steps", "choose_images",
+        *readers("measures", "interventions", "shortcut", "steps", "spread"))),
     ("paper/figures/fig4.py", ("fig4",)),
 ])
 def test_changed_source_reruns_its_stage_and_what_follows(copy, source, rules):
