@@ -211,6 +211,17 @@ rule intervene:
     shell: "python -m analysis.interventions" + ON_CELL
 
 
+rule validate:
+    input: made("data"), made("checkpoints"), made("codes"), reference
+    output: made("validation")
+    params: key=key("validation", "analysis.validation")
+    log: log("validation")
+    benchmark: log("validation", "tsv")
+    threads: STUDY.threads
+    resources: gpu=STUDY.gpus
+    shell: "python -m analysis.validation" + ON_CELL
+
+
 rule diagnose:
     input: made("interventions"), fair
     output: made("shortcut")

@@ -81,6 +81,7 @@ SETTINGS = {
     "explanations": ("explain", "title", "recipe"),
     "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
     "shortcut": ("shortcut", "reference"),
+    "validation": ("intervene", "title", "recipe", "reference", "shortcut"),
     "denoising": ("denoising", "title", "recipe"),
     "conditioning": ("module", "recipe", "model"),
     "costs": ("module", "code_dim", "model", "title", "recipe", "train", "threads", "gpus"),
@@ -104,11 +105,12 @@ def settings(stage: str, cell: Cell, study: Study) -> dict:
 
 def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[str]:
     """The modules whose sources make a stage's result, the plugged-in ones included."""
+    measures = [f"analysis.measures.{path.stem}" for path in
+                sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]
     plugged = {"raw": [f"patronus.worlds.{dataset.world}", f"patronus.data.{dataset.reader}"],
                "data": [f"patronus.data.{dataset.reader}"],
                "references": [], "shortcut": [], "conditioning": [],
-               "measures": [f"analysis.measures.{path.stem}" for path in
-                            sorted((ROOT / "analysis" / "measures").glob("[a-z]*.py"))]}
+               "measures": measures, "validation": [cell.module, *measures]}
     return [module, *plugged.get(stage, [cell.module])]
 
 
