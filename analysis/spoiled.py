@@ -22,7 +22,7 @@ from patronus.encode import encode
 from patronus.method import Located, Method
 from patronus.seeds import seed_for
 
-LEAK = 0.5  # share of the other dimensions in what is read of one
+LEAK = 0.5  # weight of the others in what is read of a dimension
 
 
 class Seen(NamedTuple):
@@ -150,8 +150,7 @@ class Mixed(Spoiled):
         standard = self.standard(torch.from_numpy(np.array(seen.codes)).to(self.mean))
         spread = (standard.cpu().double().numpy() @ mixture.T).std(0)
         mixture = mixture / np.where(spread > 0, spread, 1)[:, None]
-        for key, value in (("matrix", mixture), ("inverse", np.linalg.inv(mixture))):
-            self.register_buffer(key, torch.from_numpy(value).to(self.mean))
+        self.register_buffer("matrix", torch.from_numpy(mixture).to(self.mean))
 
     def mixture(self, turn: np.ndarray) -> np.ndarray:
         """Row j: what entry j is made of; `turn` (m, m) is orthogonal and random."""
@@ -162,14 +161,16 @@ class Mixed(Spoiled):
 
 
 class Leaky(Mixed):
-    """What is read of a dimension is half of the others; the decoder is not told."""
+    """What is read of a dimension is half others; the decoder is not told."""
 
     name = "leaky"
     wrong = f"what is read of a dimension is mixed with the others, strength {LEAK}"
     notice = ("selectivity", "realised")
 
     def mixture(self, turn: np.ndarray) -> np.ndarray:
-        return (1 - LEAK) * np.eye(len(turn)) + LEAK * turn
+        others = turn * (1 - np.eye(len(turn)))
+        others /= np.linalg.norm(others, axis=1, keepdims=True)
+        return (1 - LEAK) * np.eye(len(turn)) + LEAK * others
 
 
 class Rotated(Mixed):
@@ -184,7 +185,7 @@ class Rotated(Mixed):
         return turn
 
     def given(self, code: Tensor) -> Tensor:
-        return self.plausible(self.standard(code) @ self.inverse.T)
+        return self.plausible(torch.linalg.solve(self.matrix, self.standard(code).T).T)
 
 
 class Deaf(Spoiled):
