@@ -30,7 +30,7 @@ CELL_STAGES = {"train": "checkpoints", "encode": "codes", "prior": "priors", "sa
 FIGURE_STAGES = {  # rule to stage: those that run for the cells that figures read
     "explain": "explanations", "intervene": "interventions", "diagnose": "shortcut",
     "denoise": "denoising", "compare": "conditioning", "match_seeds": "stability",
-    "count_costs": "costs"}
+    "count_costs": "costs", "validate": "validation"}
 CELL = STUDY.cell("celeba", "patronus", 0)
 MACHINE = re.compile(rb"/(?:home|root|tmp|Users)/\w|" + "|".join(
     re.escape(str(path)) for path in (ROOT, sys.prefix, tempfile.gettempdir())).encode())
@@ -308,8 +308,9 @@ def test_changed_setting_reruns_its_stage_and_what_follows(copy):
 @pytest.mark.parametrize(("source", "rules"), [
     ("patronus/prior.py", ("prior", "sample", "measure", "collect",
                            *readers("samples", "measures"))),
-    ("analysis/measures/tad.py", ("measure", "collect", "intervene", "diagnose",
-                                  *readers("measures", "interventions", "shortcut"))),
+    ("analysis/measures/tad.py", ("measure", "collect", "intervene", "diagnose", "validate",
+                                  *readers("measures", "interventions", "shortcut",
+                                           "validation"))),
     ("paper/figures/fig4.py", ("fig4",)),
 ])
 def test_changed_source_reruns_its_stage_and_what_follows(copy, source, rules):
