@@ -53,12 +53,12 @@ def work(job: Job) -> dict:
     except NotApplicable as reason:
         save_json(job.out / "none.json", {"reason": str(reason)})
         return {}
-    table, good = tabled(found), found[GOOD]
+    table, good = tabled(found), plain(found[GOOD])
     judged = judgement(table)
     save_text(job.out / "validation.csv", table.to_csv(index=False))
     save_json(job.out / "validation.json", interventions.about(job, data, good) | {
-        "n": len(good["interventions.rows"]), "dims": len(good["interventions.dims"]),
-        "pair": [str(good["interventions.outputs"][k]) for k in pair_of(good)],
+        "n": len(good["rows"]), "dims": len(good["dims"]),
+        "pair": [str(good["outputs"][k]) for k in pair_of(good)],
         "versions": {spoil.name: spoil.wrong for spoil in SPOILS}, "measures": described(),
         "missed": [[one["version"], one["measure"]] for one in judged
                    if one["expected"] and one["noticed"] is False], "judged": judged})
@@ -89,7 +89,8 @@ def asked(model: Method, classifier: Classifier, data: Prepared, codes: dict[str
                                  for split, its in codes.items()})
 
     found = {GOOD: kept(work / f"{GOOD}.npz", lambda: answers(model, codes))}
-    pair = tuple(int(found[GOOD]["interventions.best"][k]) for k in pair_of(found[GOOD]))
+    good = plain(found[GOOD])
+    pair = tuple(int(good["best"][k]) for k in pair_of(good))
     return found | {spoil.name: kept(work / f"{spoil.name}.npz", partial(spoiled, spoil))
                     for spoil in SPOILS}
 
@@ -108,8 +109,8 @@ def pair_of(good: dict[str, np.ndarray]) -> tuple[int, int]:
     b is the part of highest causal success, so that its being raised can be seen; a the next one
     that has another best dimension. Raises NotApplicable where there is none.
     """
-    best, at = good["interventions.best"], good["interventions.kinds"].tolist().index("max")
-    success = np.nan_to_num(good["interventions.success"][at], nan=-1)
+    best, at = good["best"], good["kinds"].tolist().index("max")
+    success = np.nan_to_num(good["success"][at], nan=-1)
     order = [k for k in np.argsort(-success, kind="stable") if best[k] >= 0]
     others = [k for k in order if best[k] != best[order[0]]]
     if not others:
@@ -144,22 +145,25 @@ def valued(spec: Spec, row: Row, arrays: dict[str, np.ndarray]) -> dict:
 
 def shortcut(arrays: dict[str, np.ndarray], good: dict[str, np.ndarray]) -> dict:
     """The score of the planted pair; of the model against itself it is 0."""
+    good, other = plain(good), plain(arrays)
     a, b = pair_of(good)
-    names = good["interventions.outputs"]
-    score = causal.shortcut_score(effects(arrays)[a, b], effects(good)[a, b],
+    score = causal.shortcut_score(effects(other)[a, b], effects(good)[a, b],
                                   np.random.default_rng(seed_for("validation", "shortcut")),
                                   paired=True)
-    return {"variant": f"{names[a]} > {names[b]}", "value": float(score.value),
-            "low": float(score.low), "high": float(score.high),
-            "n": len(arrays["interventions.rows"])}
+    return {"variant": f"{good['outputs'][a]} > {good['outputs'][b]}", "n": len(good["rows"]),
+            **{key: float(getattr(score, key)) for key in ("value", "low", "high")}}
+
+
+def plain(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of interventions.npz under their own names."""
+    return {key.removeprefix("interventions."): value for key, value in arrays.items()}
 
 
 def effects(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """causal.effects (K, K, n) of raising to the largest value."""
-    plain = {key.removeprefix("interventions."): value for key, value in arrays.items()}
-    recon, edited, _ = interventions.parts_of(plain, plain["negated"])
-    at = plain["kinds"].tolist().index("max")
-    return causal.effects(recon[at], edited[at], plain["raised_at"])
+    recon, edited, _ = interventions.parts_of(arrays, arrays["negated"])
+    at = arrays["kinds"].tolist().index("max")
+    return causal.effects(recon[at], edited[at], arrays["raised_at"])
 
 
 def described() -> dict[str, dict[str, str]]:

@@ -279,11 +279,11 @@ def test_what_has_no_interval_cannot_be_compared():
 
 
 def test_the_pair_is_two_parts_with_two_dimensions():
-    good = {"interventions.best": np.array([4, 4, -1, 2]), "interventions.kinds": np.array(["max"]),
-            "interventions.success": np.array([[0.2, 0.9, 1.0, np.nan]])}
+    good = {"best": np.array([4, 4, -1, 2]), "kinds": np.array(["max"]),
+            "success": np.array([[0.2, 0.9, 1.0, np.nan]])}
     assert validation.pair_of(good) == (3, 1)
     with pytest.raises(NotApplicable, match="one best dimension"):
-        validation.pair_of(good | {"interventions.best": np.array([4, 4, -1, 4])})
+        validation.pair_of(good | {"best": np.array([4, 4, -1, 4])})
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
