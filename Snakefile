@@ -264,8 +264,19 @@ rule vary_steps:
     log: log("steps")
     benchmark: log("steps", "tsv")
     threads: STUDY.threads
-    resources: gpu=STUDY.gpus
+    resources: **limits("interventions", gpu=STUDY.gpus)
     shell: "python -m analysis.steps" + ON_CELL
+
+
+rule validate:
+    input: made("data"), made("checkpoints"), made("codes"), reference
+    output: made("validation")
+    params: key=key("validation", "analysis.validation")
+    log: log("validation")
+    benchmark: log("validation", "tsv")
+    threads: STUDY.threads
+    resources: **limits("interventions", gpu=STUDY.gpus)
+    shell: "python -m analysis.validation" + ON_CELL
 
 
 rule diagnose:

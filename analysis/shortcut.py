@@ -13,7 +13,9 @@ five dimensions that tell most of a are raised, in the biased model minus in the
     before, after (2, P, q): P(b) in these; rows (n,) of the test images of the biased model;
     outputs (K,) names of the parts
 
-and shortcut.json (`about` of the biased cell, parts, pairs, n, who was compared). No torch here.
+and shortcut.json: `about` of the biased cell, parts, pairs, n, who was compared, and the `strength`
+of the tie: in which share of the training images the second of two planted attributes is present
+exactly when the first is (0.5: by chance), null for data that are no stand-in. No torch here.
 """
 
 from pathlib import Path
@@ -83,7 +85,8 @@ def work(job: Job) -> dict:
     pairs = known(cell.shortcut, names, cell.dataset)
     found, paired = compare(*sides, names, pairs)
     save_npz(job.out / "shortcut.npz", **found)
-    save_json(job.out / "shortcut.json", about(*sides, names, pairs, paired))
+    save_json(job.out / "shortcut.json", about(*sides, names, pairs, paired)
+              | {"strength": planted(job)})
     return {"detection": None if np.isnan(found["detection"]) else float(found["detection"])}
 
 
@@ -92,6 +95,12 @@ def fair(job: Job) -> Path:
     cell = job.cell
     return stage_folder("interventions", cell.scale, cell.reference or cell.dataset, cell.method,
                         cell.seed)
+
+
+def planted(job: Job) -> float | None:
+    """The strength of the tie between the attributes that the data set's `plant` names."""
+    plant = job.dataset.plant
+    return plant[2] if plant and job.cell.generated else None
 
 
 def known(pairs: list, names: list[str], dataset: str) -> list[list[str]]:

@@ -87,6 +87,7 @@ SETTINGS = {
     "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
     "steps": ("intervene", "title", "recipe", "reference", "shortcut"),
     "shortcut": ("shortcut", "reference"),
+    "validation": ("intervene", "title", "recipe", "reference", "shortcut"),
     "denoising": ("denoising", "title", "recipe"),
     "conditioning": ("module", "recipe", "model"),
     "costs": ("module", "code_dim", "model", "title", "recipe", "train", "threads", "gpus"),
@@ -120,7 +121,8 @@ def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[st
     plugged = {"raw": [f"patronus.worlds.{dataset.world}", f"patronus.data.{dataset.reader}"],
                "data": [f"patronus.data.{dataset.reader}"],
                "references": [], "shortcut": [], "conditioning": [],
-               "measures": measures, "spread": measures, "steps": [cell.module, *measures]}
+               "measures": measures, "spread": measures, "steps": [cell.module, *measures],
+               "validation": [cell.module, *measures]}
     return [module, *plugged.get(stage, [cell.module])]
 
 

@@ -22,7 +22,8 @@ STAGES = {"raw": "patronus.generate", "data": "patronus.prepare",
           "explanations": "patronus.explain.__main__",
           "interventions": "analysis.interventions", "denoising": "analysis.denoising",
           "costs": "analysis.costs", "measures": "analysis.measure",
-          "steps": "analysis.steps", "spread": "analysis.spread"}
+          "steps": "analysis.steps", "spread": "analysis.spread",
+          "validation": "analysis.validation"}
 
 
 @pytest.fixture
@@ -351,8 +352,8 @@ TOUCHED = [  # (file, change, stages, data sets, methods)
     ("scales/tiny.yaml", {"every": {"prior": {"epochs": 3}}}, {"priors"}, None, None),
     ("scales/tiny.yaml", {"every": {"sample": {"steps": 4}}}, {"samples"}, None, None),
     ("scales/tiny.yaml", {"every": {"explain": {"steps": 4}}}, {"explanations"}, None, None),
-    ("scales/tiny.yaml", {"every": {"intervene": {"steps": 4}}}, {"interventions", "steps"}, None,
-     None),
+    ("scales/tiny.yaml", {"every": {"intervene": {"steps": 4}}},
+     {"interventions", "steps", "validation"}, None, None),
     ("scales/tiny.yaml", {"every": {"denoising": {"times": 4}}}, {"denoising"}, None, None),
     ("scales/tiny.yaml", {"every": {"classifier": {"width": 9}}}, {"references"}, None, None),
     ("scales/tiny.yaml", {"inception": True}, {"references", "measures", "spread"}, None, None),

@@ -538,6 +538,7 @@ def test_the_diagnosis_compares_two_cells(tmp_path, monkeypatch, negated):
     assert shortcut.work(stage) == {"detection": 1.0}
     found, about = np.load(stage.out / "shortcut.npz"), load_json(stage.out / "shortcut.json")
     assert about["paired"] and about["unbiased"]["dataset"] == "toys"
+    assert about["strength"] is None
     assert found["pairs"].tolist() == [[0, 1]]
     assert found["score_low"][0, 1] > 0.1
     np.testing.assert_allclose(found["score"], found["biased"] - found["unbiased"], atol=1e-9)
@@ -546,6 +547,13 @@ def test_the_diagnosis_compares_two_cells(tmp_path, monkeypatch, negated):
     assert (found["dims"] == 0).all()
     rise = (found["after"] - found["before"]).mean(-1)[:, 0]
     assert rise[0] > 0.1 and rise[1] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_strength_is_that_of_the_plant_and_unknown_of_real_images():
+    data = Dataset.model_construct(plant=("p0", "p1", 0.9))
+    strengths = [shortcut.planted(Job("shortcut", cell(generated=drawn), of, None, 1))
+                 for drawn, of in ((True, data), (False, data), (True, Dataset.model_construct()))]
+    assert strengths == [0.9, None, None]
 
 
 def test_a_diagnosis_without_answers_or_pairs(tmp_path, monkeypatch):

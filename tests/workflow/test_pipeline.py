@@ -30,7 +30,8 @@ CELL_STAGES = {"train": "checkpoints", "encode": "codes", "prior": "priors", "sa
 FIGURE_STAGES = {  # rule to stage: those that run for the cells that figures read
     "explain": "explanations", "intervene": "interventions", "diagnose": "shortcut",
     "denoise": "denoising", "compare": "conditioning", "match_seeds": "stability",
-    "count_costs": "costs", "vary_steps": "steps", "choose_images": "spread"}
+    "count_costs": "costs", "vary_steps": "steps", "choose_images": "spread",
+    "validate": "validation"}
 MEASURED = ("interventions", "denoising", "explanations", "costs")  # what measures read of those
 CELL = STUDY.cell("celeba", "patronus", 0)
 MACHINE = re.compile(rb"/(?:home|root|tmp|Users)/\w|" + "|".join(
@@ -311,8 +312,8 @@ def test_changed_setting_reruns_its_stage_and_what_follows(copy):
     ("patronus/prior.py", ("prior", "sample", "measure", "collect", "choose_images",
                            *readers("samples", "measures", "spread"))),
     ("analysis/measures/tad.py", (
-        "measure", "collect", "intervene", "diagnose", "vary_steps", "choose_images",
-        *readers("measures", "interventions", "shortcut", "steps", "spread"))),
+        "measure", "collect", "intervene", "diagnose", "vary_steps", "choose_images", "validate",
+        *readers("measures", "interventions", "shortcut", "steps", "spread", "validation"))),
     ("paper/figures/fig4.py", ("fig4",)),
 ])
 def test_changed_source_reruns_its_stage_and_what_follows(copy, source, rules):
