@@ -64,7 +64,7 @@ def test_data_set_file(name):
     module = reader(found.reader)
     checked_options(module.Options, found.options, name)
     assert found.train["batch_size"] > 0 and found.train["epochs"] > 0
-    assert found.study == (found.world is not None)
+    assert found.world is not None or not found.study
     if found.world:
         importlib.import_module(f"patronus.worlds.{found.world}")
 

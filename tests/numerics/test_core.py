@@ -218,7 +218,7 @@ def test_a_lock_is_for_one_at_a_time_and_ends_with_its_block(tmp_path):
     with files.locked(tmp_path / "w"), pytest.raises(Problem) as error, \
             files.locked(tmp_path / "w"):
         pass
-    one_line(error, str(tmp_path / "w"), "another process")
+    one_line(error, str(tmp_path / "w"), f"process {os.getpid()} works here")
     with files.locked(tmp_path / "w"), files.locked(tmp_path / "v"):
         pass
 
