@@ -198,7 +198,7 @@ def main() -> None:
                         help="publish images that may not be passed on, too")
     parser.add_argument("only", nargs="*", help="datasets=..., methods=..., seeds=... of the study "
                         "that was made, as for snakemake --config")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # an option may stand before `only`
     study = load_study(args.scale, **{key: value for key, _, value in
                                       (part.partition("=") for part in args.only)})
     if args.what == "publish":
