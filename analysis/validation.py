@@ -36,7 +36,7 @@ from patronus.stage import Job, device, run
 IMAGES = 20  # at most; intervals over dimensions do not shrink with more
 KINDS = ("max", "max_random", "q95", "q50", "q05")
 GOOD = "good"
-ENOUGH = ("interventions.", "codes.")  # what a measure may need
+ENOUGH = ("interventions.", "codes.train", "codes.test")  # what a measure may need
 CONTROL = "itself"  # begins the chance level of a measure that is a control
 COLUMNS = ["version", "measure", "variant", "value", "low", "high", "n", "reason"]
 SHORTCUT = {"title": "Shortcut score", "unit": "change of P(b)", "direction": "lower"}

@@ -23,23 +23,24 @@ from patronus.files import save_text
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("patronus", "baselines", "analysis", "paper", "config", "profiles")
 STUDY = ("scale=tiny", "seeds=0,1")  # two seeds: stability compares them
+ASKING = {"intervene", "vary_steps", "choose_images", "validate"}
 EDITED = {  # source: rules that run it themselves; "generate" are those of all data sets
     "patronus/worlds/faces.py": {"generate_celeba", "generate_celeba_hair"},
     "patronus/generate.py": {"generate"},
     "patronus/prepare.py": {"generate", "prepare"},
-    "analysis/references.py": {"references", "intervene", "measure"},
+    "analysis/references.py": {"references", "measure", *ASKING},
     "patronus/train.py": {"train", "prior", "sample", "count_costs"},
-    "patronus/encode.py": {"encode"},
+    "patronus/encode.py": {"encode", "validate"},
     "patronus/prior.py": {"prior", "sample"},
     "patronus/sample.py": {"sample"},
     "patronus/explain/edit.py": {"explain"},
-    "analysis/interventions.py": {"intervene"},
+    "analysis/interventions.py": ASKING,
     "analysis/shortcut.py": {"diagnose"},
-    "analysis/denoising.py": {"denoise"},
-    "analysis/conditioning.py": {"denoise", "compare", "measure"},
+    "analysis/denoising.py": {"denoise", "validate"},
+    "analysis/conditioning.py": {"denoise", "compare", "measure", *ASKING - {"intervene"}},
     "analysis/stability.py": {"match_seeds"},
     "analysis/costs.py": {"count_costs"},
-    "analysis/measures/tad.py": {"measure", "intervene", "diagnose"},
+    "analysis/measures/tad.py": {"measure", "diagnose", *ASKING},
     "analysis/collect.py": {"collect"},
     "paper/figures/fig4.py": {"fig4"},
     "paper/tables/tab1.py": {"tab1"},
