@@ -105,7 +105,7 @@ def locked(folder: Path, what: str = "") -> Iterator[None]:
     Raises Problem that names the process when another one has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".{what}.lock").open("a+") as handle:
+    with (folder / (f".{what}.lock" if what else ".lock")).open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -47,6 +47,7 @@ SCALE = {
         "sample": {"count": 8, "steps": 2, "batch_size": 8},
         "intervene": {"dims": 2, "images": 4, "steps": 2},
         "denoising": {"images": 4, "times": 2},
+        "explain": {"dims": 2, "images": 2, "steps": 2, "curves": 2, "sweeps": 1, "pairs": 1},
         "classifier": {"width": 4, "epochs": 1},
         "model": {"patronus.model": {"base": 8, "multipliers": [1, 1, 2, 2],
                                      "encoder_channels": [8, 8, 8, 16]}}},
@@ -55,8 +56,8 @@ MINE = {"title": "A set", "reader": "folder", "folder": "mine", "shape": [3, 32,
         "code_dim": 4, "labels": "attributes", "options": {"table": "table.csv", "split": "split"}}
 GENERATED = ("celeba", "chexpert", "cifar10", "ffhq", "fashion_mnist")
 STAGES = ("patronus.prepare", "analysis.references", "patronus.train", "patronus.encode",
-          "patronus.prior", "patronus.sample", "analysis.interventions", "analysis.denoising",
-          "analysis.measure")
+          "patronus.prior", "patronus.sample", "patronus.explain.__main__",
+          "analysis.interventions", "analysis.denoising", "analysis.costs", "analysis.measure")
 PER_SET = STAGES[:2]
 MODEL = Path("results/bad/checkpoints/mine/patronus/seed0")
 CODES, DATA = Path("results/bad/codes/mine/patronus/seed0"), Path("results/bad/data/mine")
@@ -230,8 +231,9 @@ def then(*spoilers: Callable) -> Callable:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    Path(path).mkdir(parents=True)
-    with Path(path, ".lock").open("w") as handle:
+    file = Path(path).with_name(f".{Path(path).name}.lock")
+    file.parent.mkdir(parents=True)
+    with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
