@@ -15,7 +15,8 @@ how many would be if the band of all N went on narrowing by the square root.
 spread.csv: measure, variant, extractor, n, repeat, value (empty: not defined for this choice).
 spread.json: what the cell is; measures, a list of {measure, variant, extractor, title, unit, N,
 repeats, n (G,), low, middle, high (G,), value, chance, scale, enough, needed}, null where there is
-none; reasons, why rows have no value; without, rows whose arrays hold no images to choose from.
+none; reasons, why rows have no value; without, rows whose arrays hold no images to choose from, or
+are those of other stages or trainings.
 """
 
 import re
@@ -39,6 +40,8 @@ FEWER = dict.fromkeys(  # of what takes a second or more each time
 HALVINGS = 5  # so that the least n is a 32nd of N, if that is 2 or more
 LEVELS = (0.05, 0.5, 0.95)
 NARROW = 0.05  # of the scale
+SOURCES = ("images", "labels", "codes", "samples", "features", "interventions", "denoising")
+SPLITS = ("train", "test")  # a row that needs codes of other seeds is not one of this cell alone
 MADE = ("success", "success_shuffled")  # arrays of means over images: made anew for a choice
 USED = ("kinds", "labels", "probabilities", "probabilities_recon", "dims", "negated", "best",
         "best_shuffled")  # what they are made of
@@ -72,10 +75,17 @@ def every_row() -> list[tuple[Spec, Row]]:
 
 def axes(row: Row) -> dict[str, int]:
     """The needs of a row that hold images to choose from, and the axis of these."""
+    if not all(_own(*need.split(".", 1)) for need in row.needs):
+        return {}
     asked = any(need.startswith("interventions.") for need in row.needs)
     found = {need: _axis(*need.split(".", 1)) for need in row.needs
              if not (asked and need == "codes.test")}  # that one is looked up by `rows`
     return {need: axis for need, axis in found.items() if axis is not None}
+
+
+def _own(stage: str, key: str) -> bool:
+    """Whether an array is of this cell, and of a stage that this one waits for."""
+    return stage in SOURCES and (stage != "codes" or key in SPLITS)
 
 
 def _axis(stage: str, key: str) -> int | None:

@@ -181,6 +181,12 @@ def test_images_are_chosen_where_there_are_images(name, variant, axes):
     assert spread.axes(row) == axes
 
 
+@pytest.mark.parametrize("needs", [("codes.test", "codes.other_seeds"), ("costs.parameters",),
+                                   ("explanations.when.tau",), ("shortcut.score",)])
+def test_rows_of_other_stages_and_trainings_are_left_alone(needs):
+    assert spread.axes(Row("test", len, needs, "test")) == {}
+
+
 def test_the_level_of_chance_is_read_where_the_measure_says_it():
     arrays = {f"interventions.{key}": value for key, value in asked().items()}
     arrays |= {"interventions.truth_iou": np.full((2, 3), 0.5),
