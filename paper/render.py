@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 import nbformat
@@ -99,13 +100,16 @@ def execute(book: NotebookNode, path: Path, kept: Path) -> None:
     """Run all cells in the working folder; write the executed notebook to `kept` in any case."""
     client = NotebookClient(book, kernel_manager_class=_Kernel, record_timing=False, timeout=3600,
                             resources={"metadata": {"path": os.getcwd()}})
-    try:
-        client.execute(env=_environment(kept.parent))
-    except FAILURES as error:
-        raise Problem(f"{_where(book, path)}: {_what(error)}; the traceback is in {kept}") \
-            from error
-    finally:
-        save_text(kept, nbformat.writes(book))
+    kernel = client.create_kernel_manager()
+    with TemporaryDirectory(prefix="kernel-") as sockets:  # kernels that start at once can take
+        kernel.transport, kernel.ip = "ipc", f"{sockets}/k"  # one another's ports, but not files
+        try:
+            client.execute(env=_environment(kept.parent))
+        except FAILURES as error:
+            raise Problem(f"{_where(book, path)}: {_what(error)}; the traceback is in {kept}") \
+                from error
+        finally:
+            save_text(kept, nbformat.writes(book))
 
 
 def page(book: NotebookNode, name: str) -> str:
