@@ -33,6 +33,8 @@ table, about = pd.read_csv(inputs["validation"][0]), load_json(inputs["validatio
 first = table.drop_duplicates(["version", "measure"]).set_index(["measure", "version"])
 judged = {(one["measure"], one["version"]): one for one in about["judged"]}
 versions = ["good", *about["versions"]]
+parts = {part["output"]: part["output"].replace("_", " ") + " = 0" * part["negated"]
+         for part in about["parts"]}
 BETTER = {"higher": "→", "lower": "←"}
 COLUMNS = 3
 LOOKS = {"good": {"marker": "o", "color": "black"},
@@ -94,6 +96,5 @@ fig.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, 
 sheets.sign(fig, scale, about,
             f"n = {about['n']} {about['split']} images, {about['dims']} dimensions, "
             f"{about['ddim_steps']} DDIM steps",
-            "tied: raising {} raises {}".format(*(part.replace("_", " ")
-                                                  for part in about["pair"])))
+            "tied: raising {} raises {}".format(*(parts[part] for part in about["pair"])))
 style.save(fig, out, name)

@@ -40,7 +40,9 @@ def made_validation(folder: Path) -> None:
     save_json(folder / "validation.json", ABOUT | {
         "versions": {spoil.name: spoil.wrong for spoil in SPOILS}, "dims": 32,
         "measures": validation.described(), "judged": validation.judgement(table),
-        "pair": ["No_Beard", "Eyeglasses"]})
+        "pair": ["No_Beard", "Eyeglasses"],
+        "parts": [{"output": "Eyeglasses", "negated": False},
+                  {"output": "No_Beard", "negated": True}]})
 
 
 def made_strength(folder: Path, strength: float) -> None:
@@ -81,7 +83,7 @@ def test_a_fault_that_was_missed_is_marked_and_no_other(tmp_path, monkeypatch):
     assert missed == ["Locality →"]
     text = words(found)
     for said in ("Causal success →", "Change area ←", "n = 20 test images", "generated stand-in",
-                 "tied: raising No Beard raises Eyeglasses", "expected, not noticed"):
+                 "tied: raising No Beard = 0 raises Eyeglasses", "expected, not noticed"):
         assert said in text, said
     assert text.count("n/a") == 1
 

@@ -36,6 +36,7 @@ EDITED = {  # source: rules that run it themselves; "generate" are those of all 
     "patronus/explain/edit.py": {"explain"},
     "analysis/interventions.py": ASKING,
     "analysis/shortcut.py": {"diagnose"},
+    "analysis/spoiled.py": {"validate"},
     "analysis/denoising.py": {"denoise", "validate"},
     "analysis/conditioning.py": {"denoise", "compare", "measure", *ASKING - {"intervene"}},
     "analysis/stability.py": {"match_seeds"},
