@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+QUIET = (0.1 / 127.5) ** 2  # mean energy of a tenth of a gray level: rounding, not a change
 BLUR = 1 / 16  # standard deviation of the blur of the change map, of the image's height
 
 
@@ -16,10 +17,10 @@ def place(energy: Tensor, boxes: Tensor | None) -> dict[str, Tensor]:
     share: of the energy in the box (B, 4) of the edited image's most activated patch; area: the
     box's share of the image; hit: 1 where the peak of the blurred energy lies in the box, else 0.
     All three are NaN without boxes. square: share of the image of the smallest square that holds
-    half of the energy. Except for area, NaN where nothing changed.
+    half of the energy. Except for area, NaN where no more changed than rounding does.
     """
     total = energy.sum((1, 2))
-    changed = total > 0
+    changed = total > QUIET * energy[0].numel()
     found = {"square": smallest_square(energy) / energy[0].numel()}
     if boxes is None:
         found |= dict.fromkeys(("share", "area", "hit"), torch.full_like(total, torch.nan))
@@ -35,11 +36,11 @@ def place(energy: Tensor, boxes: Tensor | None) -> dict[str, Tensor]:
 def within(energy: Tensor, regions: Tensor) -> Tensor:
     """Share (B, K) of energies (B, H, W) that lies in regions (K, H, W) of 0 and 1.
 
-    NaN where nothing changed.
+    NaN where no more changed than rounding does.
     """
     total = energy.sum((1, 2))[:, None]
     inside = energy.flatten(1) @ regions.flatten(1).to(energy).T
-    return torch.where(total > 0, inside / total, torch.nan)
+    return torch.where(total > QUIET * energy[0].numel(), inside / total, torch.nan)
 
 
 def mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:

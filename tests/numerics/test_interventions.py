@@ -12,7 +12,7 @@ from torch import nn
 
 from analysis import answers, asking, causal, interventions, shortcut
 from analysis.place import place as place_of_change
-from analysis.place import smallest_square
+from analysis.place import smallest_square, within
 from analysis.references import Classifier, save_classifier
 from baselines.ddpm import Model as DDPM
 from patronus import checkpoint
@@ -150,6 +150,17 @@ def test_share_and_peak_outside_the_box():
     found = place_of_change(energy, torch.tensor([[0, 0, 8, 8]]))
     assert (found["share"], found["hit"], found["area"]) == (0.25, 0, 0.25)
     assert found["square"] == pytest.approx(1 / SIDE**2)
+
+
+def test_pixels_that_rounding_moved_are_no_change():
+    step = (1 / 127.5) ** 2  # one channel of one pixel by one gray level
+    flips, edit = torch.zeros(1, 32, 32), torch.zeros(1, 32, 32)
+    flips[0, :9, 3], edit[0, :, 3] = step, step
+    box = torch.tensor([[0, 0, 16, 16]])
+    assert all(found.isnan() for key, found in place_of_change(flips, box).items() if key != "area")
+    assert place_of_change(edit, box)["share"] == 0.5
+    assert within(flips, torch.ones(2, 32, 32)).isnan().all()
+    torch.testing.assert_close(within(edit, torch.ones(2, 32, 32)), torch.ones(1, 2))
 
 
 def test_smallest_square_equals_a_search_over_all_squares():
