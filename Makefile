@@ -59,7 +59,7 @@ report: env ## every figure and table with caption, script, record and run time 
 test: env ## run all tests (ARGS=... for pytest)
 	@$(run) -m pytest $(ARGS)
 
-test-long: env ## run what takes long: twenty kills, two runs compared, a real Slurm
+test-long: env ## run what takes long: every source edited, twenty kills, a real Slurm
 	@$(run) -m pytest -m long $(ARGS)
 	@PATH="$$PWD/.venv/bin:$$PATH" tests/workflow/slurm/run
 

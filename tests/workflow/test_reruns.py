@@ -2,7 +2,8 @@
 
 No model is trained here. The files of a whole study are made up and Snakemake is told that they
 are whole, as `make restore` does; from there on it knows of each result what made it. The jobs and
-what each reads come from a dry run of everything, which looks at no source.
+what each reads come from a dry run of everything, which looks at no source. Part of
+`make test-long`; three of the edits are in test_pipeline.py as well.
 """
 
 import os
@@ -20,6 +21,7 @@ import yaml
 
 from patronus.files import save_text
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("patronus", "baselines", "analysis", "paper", "config", "profiles")
 STUDY = ("scale=tiny", "seeds=0,1")  # two seeds: stability compares them

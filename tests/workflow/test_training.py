@@ -206,19 +206,16 @@ def test_a_spoilt_state_is_a_problem_that_names_file_and_cure(tmp_path, spoil):
 
 
 def test_a_second_start_of_a_stage_writes_nothing_while_the_first_one_runs(study: Path):
-    first = start(study)
-    lock = study / "work" / "tiny" / "checkpoints" / Path(*CELL[:2], ".seed0.lock")
-    while not lock.is_file() or not lock.read_text():
-        assert first.poll() is None, first.stdout.read()
-        time.sleep(0.002)
-    second = start(study)
-    said = second.communicate()[0].splitlines()
-    assert second.returncode == 1 and first.poll() is None
-    assert said[-1] == (f"error: {lock.parent.relative_to(study)}/seed0: process {first.pid} works "
+    folder = study / "work" / "tiny" / "checkpoints" / Path(*CELL[:2])
+    with locked(folder, "seed0"):  # as the first one holds it
+        second = start(study)
+        said = second.communicate()[0].splitlines()
+    assert second.returncode == 1
+    assert said[-1] == (f"error: {folder.relative_to(study)}/seed0: process {os.getpid()} works "
                         "here; wait for it or end it, then run again")
-    first.kill()
-    first.communicate()
-    assert start(study).wait() == 0  # the lock went with its holder
+    assert not list((study / "results" / "tiny").glob("checkpoints/**/*.*"))
+    third = start(study)  # the lock went with its holder
+    assert third.wait() == 0, third.stdout.read()
 
 
 def test_a_second_trainer_in_a_folder_is_refused_in_one_line(tmp_path):
