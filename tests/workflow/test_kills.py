@@ -26,7 +26,7 @@ STAGES = ("checkpoints", "samples", "data", "interventions", "raw", "references"
           "explanations", "denoising", "costs", "measures", "paper")
 KILLS = 20
 WANTED = ("results/tiny/measures/table.csv", "fig4")
-TIMES = ("record.json", ".tsv", ".html", ".ipynb", ".log")  # files that say when they were made
+TIMES = ("record.json", "costs.json", ".tsv", ".html", ".ipynb", ".log")  # hold times
 RNG = random.Random(0)
 
 pytestmark = pytest.mark.long
