@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.interventions import about, codes_of, fitting, interrogate
-from analysis.spec import KEY, Row, specs
+from analysis.measure import evaluate
+from analysis.spec import KEY, Row, Spec, specs
 from patronus import checkpoint
 from patronus.config import Cell
 from patronus.errors import NotApplicable
@@ -60,14 +61,14 @@ def fewer(cell: Cell, steps: int) -> Cell:
 
 
 def named(arrays: dict[str, np.ndarray], codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of interventions.npz under the names that measures give them."""
+    """Arrays of interventions.npz, and codes (N, m) by split, under the names of measures."""
     return {f"interventions.{key}": value for key, value in arrays.items()} | {
-        "codes.test": codes["test"]}
+        f"codes.{split}": value for split, value in codes.items()}
 
 
-def rows() -> list[tuple[str, Row]]:
+def rows() -> list[tuple[Spec, Row]]:
     """Measure and row of everything that an intervention decides."""
-    return [(spec.name, row) for spec in specs().values() for row in spec.rows
+    return [(spec, row) for spec in specs().values() for row in spec.rows
             if any(need.startswith("interventions.") for need in row.needs)
             and not any(need.startswith("interventions.patches") for need in row.needs)]
 
@@ -75,14 +76,13 @@ def rows() -> list[tuple[str, Row]]:
 def tabled(arrays: dict[int, dict[str, np.ndarray]]) -> tuple[pd.DataFrame, dict[str, str]]:
     """steps.csv from named arrays by number of steps, and why rows have no value."""
     found, reasons = [], {}
-    for name, row in rows():
+    for spec, row in rows():
         try:
-            values = {steps: row.compute(*(held[need] for need in row.needs))
-                      for steps, held in arrays.items()}
+            values = {steps: evaluate(spec, row, held) for steps, held in arrays.items()}
         except NotApplicable as reason:
-            reasons[f"{name}.{row.variant}"] = str(reason)
+            reasons[f"{spec.name}.{row.variant}"] = str(reason)
             continue
-        found += [{"measure": name, "variant": row.variant, "extractor": row.extractor,
+        found += [{"measure": spec.name, "variant": row.variant, "extractor": row.extractor,
                    "steps": steps, "value": value.value, "low": value.low, "high": value.high}
                   for steps, value in values.items()]
     return pd.DataFrame(found, columns=[*KEY, "steps", "value", "low", "high"]), reasons

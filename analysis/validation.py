@@ -25,6 +25,7 @@ from analysis.measure import evaluate
 from analysis.references import Classifier
 from analysis.spec import Row, Spec, specs
 from analysis.spoiled import SPOILS, Seen, Spoiled
+from analysis.steps import named
 from patronus import checkpoint
 from patronus.errors import NotApplicable
 from patronus.files import save_json, save_npz, save_text
@@ -79,9 +80,7 @@ def asked(model: Method, classifier: Classifier, data: Prepared, codes: dict[str
     `work` keeps what was answered, for a run that is killed.
     """
     def answers(one: Method, its: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        arrays = interventions.interrogate(one, classifier, data, its, cell)
-        return {f"interventions.{key}": value for key, value in arrays.items()} | {
-            f"codes.{split}": value for split, value in its.items()}
+        return named(interventions.interrogate(one, classifier, data, its, cell), its)
 
     def spoiled(spoil: type[Spoiled]) -> dict[str, np.ndarray]:
         version = spoil(model, Seen(codes["train"], data.images("train"), pair))
