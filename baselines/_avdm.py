@@ -211,11 +211,11 @@ class AuxiliaryDiffusion(Denoising):
 
     def __init__(self, shape: tuple[int, int, int], code_dim: int, denoiser: str,
                  base: int | None, multipliers: tuple[int, ...] | None, dropout: float,
-                 beta_range: tuple[float, float]):
+                 beta_range: tuple[float, float], prediction: str = "eps"):
         super().__init__(shape, code_dim)
         own = base or published_base(shape), multipliers or (1, 2, 2, 2), dropout
         self.encoder = Encoder(shape, code_dim, *own)
-        self.diffusion = Diffusion("eps", 1000, *beta_range)
+        self.diffusion = Diffusion(prediction, 1000, *beta_range)
         if denoiser == "patronus":
             self.denoiser = PatronusUNet(shape, code_dim, base or 64, multipliers or (1, 2, 4, 4),
                                          dropout=dropout)

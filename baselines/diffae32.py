@@ -21,8 +21,10 @@ class Model(AuxiliaryDiffusion):
                  base: int | None = None,  # of the width
                  multipliers: tuple[int, ...] | None = None,  # of the width, by level
                  dropout: float = 0.1,
-                 beta_range: tuple[float, float] = (1e-5, 1e-2)):  # of the linear schedule
-        super().__init__(shape, code_dim, denoiser, base, multipliers, dropout, beta_range)
+                 beta_range: tuple[float, float] = (1e-5, 1e-2),  # of the linear schedule
+                 prediction: Literal["eps", "v"] = "eps"):
+        super().__init__(shape, code_dim, denoiser, base, multipliers, dropout, beta_range,
+                         prediction)
 
     def loss(self, x0: Tensor) -> dict[str, Tensor]:
         """Noise MSE given the code of the clean image."""
