@@ -8,20 +8,15 @@ a busy machine hardly matters). The reference is timed on every tenth pair and s
 (`--pairs 4000` times all of them); those pairs must agree to 1e-9.
 """
 
-import argparse
-import json
-import platform
 import time
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from analysis.measures.tad import auroc_matrix
+from benchmarks import timing
 
 N, D, K = 8_000, 100, 40  # a training fold, the widest published code, CelebA's attributes
-OUT = Path(__file__).with_name("results") / "tad.json"
 
 
 def arrays(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -29,13 +24,6 @@ def arrays(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     codes = rng.normal(size=(N, D)).astype(np.float32)
     codes[:, ::2] = np.maximum(codes[:, ::2], 0)
     return codes, (rng.random((N, K)) < np.linspace(0.02, 0.5, K)).astype(float)
-
-
-def timed(function, *args) -> tuple[float, object]:
-    """Seconds of processor time, and the result."""
-    start = time.process_time()
-    result = function(*args)
-    return time.process_time() - start, result
 
 
 def pair_by_pair(codes: np.ndarray, attributes: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -49,35 +37,23 @@ def compare(repeats: int, count: int) -> dict:
     # one step further in each row of the matrix, so that all dimensions and attributes take part
     chosen = np.arange(0, K * D, max(1, K * D // count))[:count]
     pairs = np.stack([chosen // D, (chosen + chosen // D) % D], axis=1)
-    auroc_matrix(codes[:100], attributes[:100]), pair_by_pair(codes, attributes, pairs[:2])
-    ours = [timed(auroc_matrix, codes, attributes) for _ in range(repeats)]
-    theirs, expected = timed(pair_by_pair, codes, attributes, pairs)
-    seconds = [one for one, _ in ours]
-    scaled = theirs * K * D / len(pairs)
-    return {
-        "n": N, "dimensions": D, "attributes": K, "repeats": repeats,
-        "ours_seconds": dict(zip(("min", "median", "max"),
-                                 np.quantile(seconds, (0, 0.5, 1)).tolist(), strict=True)),
-        "reference_seconds_all_pairs": scaled, "reference_pairs_timed": len(pairs),
-        "reference_pairs": K * D,
-        "ratio": dict(zip(("min", "median", "max"),
-                          (scaled / np.quantile(seconds, (1, 0.5, 0))).tolist(), strict=True)),
-        "largest_difference": float(np.abs(ours[0][1][tuple(pairs.T)] - expected).max())}
+    ours = timing.timed({"ranks": lambda: auroc_matrix(codes, attributes)}, repeats)["ranks"]
+    start = time.process_time()
+    expected = pair_by_pair(codes, attributes, pairs)
+    scaled = (time.process_time() - start) * K * D / len(pairs)
+    off = np.abs(auroc_matrix(codes, attributes)[tuple(pairs.T)] - expected).max()
+    return {"n": N, "dimensions": D, "attributes": K, "repeats": repeats,
+            "ours_seconds": timing.spread(ours), "reference_seconds_all_pairs": scaled,
+            "reference_pairs_timed": len(pairs), "reference_pairs": K * D,
+            "ratio": timing.spread([scaled / one for one in ours]),
+            "largest_difference": float(off)}
 
 
 def main() -> None:
     """Compare, write benchmarks/results/tad.json and print one line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7, help="of ours")
-    parser.add_argument("--pairs", type=int, default=K * D // 10, help="that the reference takes")
-    parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
+    given = timing.arguments(__doc__, "tad", repeats=7, pairs=K * D // 10)
     found = compare(given.repeats, given.pairs)
-    found["versions"] = {"python": platform.python_version()} | {
-        name: version(name) for name in ("numpy", "scipy", "scikit-learn")}
-    found["machine"] = platform.machine()
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    timing.save(given.out, found)
     ratio, seconds = found["ratio"], found["ours_seconds"]
     print(f"{D} x {K} AUROCs of {N} codes: {seconds['median']:.3f} s by ranks, "
           f"{found['reference_seconds_all_pairs']:.1f} s pair by pair "

@@ -42,13 +42,18 @@ class Record:
         self.content |= {
             "outputs": {str(path): sha256(path) for path in outputs},
             "found": found,
-            "code": self.code,
-            "versions": {"python": platform.python_version()} | _versions(),
-            "device": _device(),
+            **provenance(self.code),
             "seconds": round(time.time() - self.started, 2),
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
         save_json(folder / "record.json", self.content)
+
+
+def provenance(code: dict | None = None) -> dict:
+    """The commit (`code`, or that of now), versions of packages, and the device."""
+    return {"code": code or _git(),
+            "versions": {"python": platform.python_version()} | _versions(),
+            "device": _device()}
 
 
 def _digest(path: Path) -> str:
