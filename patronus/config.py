@@ -53,6 +53,7 @@ class Train(Strict):
     clip: Rate | None = None  # largest gradient norm
     ema: Fraction | None = None  # decay of the averaged weights, which then are the result
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    compile: bool = False  # torch.compile of the denoiser: a minute at the start, less a step
     save_seconds: Rate = 120.0  # how much work a kill may cost
 
 
@@ -73,7 +74,10 @@ class Sample(Strict):
     """Generated images a cell is measured on."""
 
     count: Positive = 10_000  # unconditional; conditional ones: as many test images at most
-    steps: Positive = 1000  # of DDIM, eta = 0
+    steps: Positive = 1000  # of the solver, eta = 0; of inversions always DDIM's
+    solver: Literal["ddim", "dpm"] = "ddim"  # dpm: DPM-Solver++(2M)
+    reuse: Positive = 1  # steps for which the features of the denoiser's way down are kept
+    int8: bool = False  # round the denoiser's weights
     batch_size: Positive = 256
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patronus.diffusion import Diffusion, StepHook
+from patronus.diffusion import Diffusion, Solver, StepHook
 from patronus.errors import NotApplicable, Problem
 
 
@@ -115,8 +115,9 @@ class Denoising(Method):
         return self.diffusion.split(self.eps(x_t, t, code).float(), x_t, t)
 
     def decode(self, x_T: Tensor, code: Tensor | None, steps: int,
-               on_step: StepHook | None = None) -> Tensor:
-        return self.diffusion.ddim(partial(self.eps, code=code), x_T, steps, on_step)
+               on_step: StepHook | None = None, solver: Solver = "ddim") -> Tensor:
+        solve = {"ddim": self.diffusion.ddim, "dpm": self.diffusion.dpm}[solver]
+        return solve(partial(self.eps, code=code), x_T, steps, on_step)
 
     def invert(self, x0: Tensor, code: Tensor | None, steps: int) -> Tensor:
         return self.diffusion.invert(partial(self.eps, code=code), x0, steps)

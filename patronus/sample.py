@@ -9,6 +9,7 @@ Each is uint8 (n, C, H, W), rounded; image i depends on its own seed only.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from patronus import checkpoint, prior
+from patronus.config import Sample
 from patronus.errors import NotApplicable
+from patronus.faster import faster
 from patronus.files import save_json, save_npy
-from patronus.method import Method, batch_of, to_uint8
+from patronus.method import Denoising, Method, batch_of, to_uint8
 from patronus.noise import batches, noise
 from patronus.prepared import Prepared
 from patronus.stage import Job, device, run
@@ -42,7 +45,9 @@ def work(job: Job) -> dict:
     if missing:
         save_json(job.out / "none.json", missing)
     return {"counts": counts, "steps": job.cell.sample.steps,
-            "sampler": "decode: DDIM, eta = 0, if the method's file says no other"}
+            "sampler": {"ddim": "DDIM, eta = 0", "dpm": "DPM-Solver++(2M)"}[makers.how["solver"]]
+            if "solver" in makers.how else "the method's own decode",
+            "reuse": job.cell.sample.reuse, "int8": job.cell.sample.int8}
 
 
 @torch.inference_mode()
@@ -57,12 +62,24 @@ def draw(make: Callable[[range], Tensor], count: int, size: int, name: str,
     return np.concatenate([np.load(file) for file in files])
 
 
+def drawing(model: Method, settings: Sample) -> tuple[Method, dict]:
+    """The model that draws from noise, as cheap as `settings` have it, and its decode's options."""
+    if not isinstance(model, Denoising):
+        return model, {}
+    if settings.reuse > 1 or settings.int8:
+        model = deepcopy(model)
+        faster(model, settings.reuse, settings.int8)
+    own = type(model).decode is not Denoising.decode
+    return model, {} if own else {"solver": settings.solver}
+
+
 class Makers:
     """Three ways from rows to images, for one trained model."""
 
     def __init__(self, job: Job):
         cell = job.cell
         self.model: Method = checkpoint.load(job.folder("checkpoints"), device(job))
+        self.drawing, self.how = drawing(self.model, cell.sample)
         self.place, self.steps = device(job), cell.sample.steps
         self.names = ("sample", cell.dataset, cell.method, cell.seed)
         self.priors = job.folder("priors")
@@ -71,11 +88,11 @@ class Makers:
         self.prior = None
 
     def unconditional(self, rows: range) -> Tensor:
-        return self.model.decode(self._noise(rows, "unconditional"), self._code(rows), self.steps)
+        return self._decoded(self._noise(rows, "unconditional"), self._code(rows))
 
     def conditional(self, rows: range) -> Tensor:
         code = self.model.encode(self._tests(rows))
-        return self.model.decode(self._noise(rows, "conditional"), code, self.steps)
+        return self._decoded(self._noise(rows, "conditional"), code)
 
     def reconstruction(self, rows: range) -> Tensor:
         x0 = self._tests(rows)
@@ -85,6 +102,9 @@ class Makers:
     def own(self, rows: range) -> Tensor:
         z = noise(rows, (self.model.code_dim or 1,), *self.names, "own", "code").to(self.place)
         return self.model.generate(self._noise(rows, "own"), z, self.steps)
+
+    def _decoded(self, x_T: Tensor, code: Tensor | None) -> Tensor:
+        return self.drawing.decode(x_T, code, self.steps, **self.how)
 
     def _code(self, rows: range) -> Tensor | None:
         if self.model.code_dim is None:

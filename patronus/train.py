@@ -162,6 +162,8 @@ class State:
         self.step, self.seconds, self.history = 0, 0.0, []
         plain = model.to(fabric.device, memory_format=torch.channels_last)
         self.average = AveragedModel(plain, multi_avg_fn=self._blend) if settings.ema else None
+        if settings.compile and hasattr(plain, "denoiser"):
+            plain.denoiser.compile()  # in place: names of weights stay
         self.model, self.optimiser = fabric.setup(plain, optimizer(plain, settings))
         self.model.mark_forward_method("loss")
         self.scaler = getattr(fabric._precision, "scaler", None)  # of 16-mixed on a GPU

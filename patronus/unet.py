@@ -112,8 +112,7 @@ class UNet(nn.Module):
     def descend(self, x: Tensor, t: Tensor, code: Tensor | None = None) \
             -> tuple[Tensor, list[Tensor], Embeddings]:
         """What leaves the middle, the features on the way down, the embeddings of t and code."""
-        time = nn.functional.silu(self.time(self.times[t]))
-        code = None if self.code is None else nn.functional.silu(self.code(code))
+        time, code = self.embeddings(t, code)
         h = self.first(x)
         skips = [h]
         for layer in self.down:
@@ -122,6 +121,11 @@ class UNet(nn.Module):
         for layer in self.middle:
             h = layer(h, time, code)
         return h, skips, (time, code)
+
+    def embeddings(self, t: Tensor, code: Tensor | None) -> Embeddings:
+        """What every block adds of times (B,) and codes (B, code_dim)."""
+        time = nn.functional.silu(self.time(self.times[t]))
+        return time, None if self.code is None else nn.functional.silu(self.code(code))
 
     def ascend(self, h: Tensor, skips: list[Tensor], embeddings: Embeddings) -> Iterator[Tensor]:
         """The features after every layer on the way up, in order."""

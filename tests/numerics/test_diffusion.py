@@ -217,3 +217,53 @@ def test_sampling_and_inversion_ask_only_trained_times_each_once():
     diffusion.invert(denoiser, normal(2, 1), 10)
     grid = diffusion.times(10)[::-1]
     assert asked == [grid[0], *grid[:-1]]
+
+
+def along(diffusion: Diffusion, a: Tensor, x: Tensor) -> Tensor:
+    """Where the exact path of Gaussian data that is at x at level a[0] passes level a[1]."""
+    def moments(level: Tensor) -> tuple[Tensor, Tensor]:
+        return level.sqrt() * MEAN, (level * SPREAD**2 + 1 - level).sqrt()
+    (m, s), (after_m, after_s) = moments(a[0]), moments(a[1])
+    return after_m + (x - m) / s * after_s
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_dpm_follows_the_exact_path_and_better_than_ddim(prediction: str):
+    diffusion, x_T = Diffusion(prediction), normal(500, 1)
+    exact = along(diffusion, diffusion.alpha_bar[[999, 1]], x_T)
+    exact = gaussian(Diffusion("eps"))(exact, torch.ones(500, dtype=torch.long))
+    a = diffusion.alpha_bar[1]
+    exact = (along(diffusion, diffusion.alpha_bar[[999, 1]], x_T) - (1 - a).sqrt() * exact) \
+        / a.sqrt()  # the last step of both: the clean image that the path's end foretells
+
+    def error(solve, steps: int) -> float:
+        return (solve(gaussian(diffusion), x_T, steps) - exact).abs().mean().item()
+
+    for steps in (10, 20, 50):
+        assert error(diffusion.dpm, steps) < error(diffusion.ddim, steps) / 3
+    assert error(diffusion.dpm, 999) < 1e-3
+    order = np.log2(error(diffusion.dpm, 40) / error(diffusion.dpm, 80))
+    assert order > 1.5  # of second order; DDIM is of first
+    assert np.log2(error(diffusion.ddim, 40) / error(diffusion.ddim, 80)) < 1.3
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 20, 50, 250, 998, 999, 5000])
+def test_the_times_of_dpm_fall_from_the_first_to_the_last_and_are_even_in_the_snr(steps: int):
+    diffusion = Diffusion()
+    grid = diffusion.even_times(steps)
+    assert len(grid) == min(steps, 999)
+    assert grid[0] == 999
+    assert all(t > after for t, after in zip(grid, grid[1:], strict=False))
+    if steps > 1:
+        assert grid[-1] == 1
+    if steps in (10, 20):
+        gaps = diffusion.alpha_bar[grid].logit().diff()
+        assert gaps[:-3].max() < 1.15 * gaps[:-3].min()  # the lowest times are far apart
+
+
+def test_dpm_tells_its_watcher_each_time_and_one_step_is_that_of_ddim():
+    diffusion, x_T, seen = Diffusion(), normal(4, 1), []
+    diffusion.dpm(gaussian(diffusion), x_T, 7, lambda t, _: seen.append(t))
+    assert seen == diffusion.even_times(7)
+    torch.testing.assert_close(diffusion.dpm(gaussian(diffusion), x_T, 1),
+                               diffusion.ddim(gaussian(diffusion), x_T, 1))

@@ -32,10 +32,12 @@ RNG = random.Random(0)
 pytestmark = pytest.mark.long
 
 
-def snakemake(clone: Path, work: Path, cores: int = 2) -> list[str]:
+def snakemake(clone: Path, work: Path, cores: int = 2, records: list[str] = ()) -> list[str]:
+    """The study; of every stage in `records` too, were it needed by nothing that is still to do."""
     return [sys.executable, "-m", "snakemake", "-s", str(clone / "Snakefile"), "--directory",
             str(work), "--profile", str(clone / "profiles" / "default"), "--cores", str(cores),
-            *WANTED, "--config", "scale=tiny", "datasets=fashion_mnist", "methods=patronus"]
+            *WANTED, *records, "--config", "scale=tiny", "datasets=fashion_mnist",
+            "methods=patronus"]
 
 
 def digests(work: Path) -> dict[str, str]:
@@ -53,12 +55,23 @@ def clone(tmp_path_factory) -> Path:
     return folder
 
 
+def records(work: Path) -> list[str]:
+    """What Snakemake is asked for: the last file of every stage that a run has made."""
+    return sorted(str(f.relative_to(work)) for f in (work / "results").rglob("record.json"))
+
+
 @pytest.fixture(scope="module")
-def undisturbed(clone, tmp_path_factory) -> dict[str, str]:
+def model(clone, tmp_path_factory) -> Path:
+    """Where a run that nobody disturbed has ended."""
     work = tmp_path_factory.mktemp("undisturbed")
     done = subprocess.run(snakemake(clone, work), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return digests(work)
+    return work
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model) -> dict[str, str]:
+    return digests(model)
 
 
 def running(work: Path, stage: str, before: set[Path]) -> bool:
@@ -76,10 +89,10 @@ def orphans(work: Path) -> list[psutil.Process]:
     return found
 
 
-def disturb(clone: Path, work: Path, stage: str, with_jobs: bool) -> str:
-    """Start, kill -9 within a second of the stage's start; "" if it ended before that."""
+def disturb(command: list[str], work: Path, stage: str, with_jobs: bool) -> str:
+    """Start, kill -9 within a second of the stage's start; what it said if it ended before."""
     logs = set((work / "logs").rglob("*.log"))
-    process = subprocess.Popen(snakemake(clone, work), stdout=subprocess.DEVNULL,
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, start_new_session=True)
     while process.poll() is None and not running(work, stage, logs):
         time.sleep(0.05)
@@ -91,8 +104,8 @@ def disturb(clone: Path, work: Path, stage: str, with_jobs: bool) -> str:
     return ""
 
 
-def unlock(clone: Path, work: Path) -> None:
-    done = subprocess.run([*snakemake(clone, work), "--unlock"], capture_output=True, text=True)
+def unlock(command: list[str]) -> None:
+    done = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -110,25 +123,26 @@ def test_a_second_run_on_one_core_gives_the_same_bytes(clone, undisturbed, tmp_p
     assert any(name.endswith(".pdf") for name in undisturbed)
 
 
-def test_a_study_killed_again_and_again_ends_like_one_that_nobody_killed(clone, undisturbed,
+def test_a_study_killed_again_and_again_ends_like_one_that_nobody_killed(clone, model, undisturbed,
                                                                          tmp_path):
-    killed = []
+    command, killed = snakemake(clone, tmp_path, records=records(model)), []
     for k in range(KILLS):
         stage, with_jobs = STAGES[k % len(STAGES)], k % 2 == 0
         shutil.rmtree(tmp_path / "results" / "tiny" / stage, ignore_errors=True)  # it runs again
         if stage == "raw":
             shutil.rmtree(tmp_path / "raw", ignore_errors=True)
-        said = disturb(clone, tmp_path, stage, with_jobs)
+        said = disturb(command, tmp_path, stage, with_jobs)
         assert "Traceback" not in said, said
         killed += [] if said else [stage]
         assert not whole(tmp_path, undisturbed), "a half-written file has a final name"
-        unlock(clone, tmp_path)
+        unlock(command)
         if not with_jobs and k % 4 == 1:
             for orphan in orphans(tmp_path):  # it ends by itself, before anybody starts again
                 orphan.wait(120)
     for orphan in orphans(tmp_path):
         orphan.wait(120)
-    done = subprocess.run(snakemake(clone, tmp_path), capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path) == undisturbed
+    print(f"killed in: {' '.join(killed)}")
     assert len(killed) >= KILLS * 0.7, killed
