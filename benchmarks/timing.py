@@ -40,13 +40,18 @@ def ratios(seconds: dict[str, list[float]], reference: str) -> dict[str, dict[st
             for name, own in seconds.items() if name != reference}
 
 
-def arguments(doc: str, name: str, **defaults: int) -> argparse.Namespace:
-    """Options of a benchmark: `--out`, and one number for each of `defaults`."""
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+def parser(doc: str, name: str, **defaults: int) -> argparse.ArgumentParser:
+    """Of a benchmark: `--out`, and one number for each of `defaults`."""
+    made = argparse.ArgumentParser(description=doc.splitlines()[0])
     for option, value in defaults.items():
-        parser.add_argument(f"--{option}", type=int, default=value)
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
-    return parser.parse_args()
+        made.add_argument(f"--{option}", type=int, default=value)
+    made.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    return made
+
+
+def arguments(doc: str, name: str, **defaults: int) -> argparse.Namespace:
+    """What the command line says of these options."""
+    return parser(doc, name, **defaults).parse_args()
 
 
 def save(out: Path, found: dict) -> None:
