@@ -6,9 +6,9 @@ Asks a trained Patronus (its `data`, `checkpoints` and `references` folders) for
 codes of test images and fixed noise. All solvers here follow one deterministic path, so an image
 by few steps is compared with the same image by 1000 steps of DDIM (root mean square, levels of 0 to
 255), and all of them with the test images (FD-cls, Frechet distance in the set's own classifier's
-features), bootstrapped over images. Quality within 2 % of 1000 steps: the median of that ratio,
-and whether its 95 % interval lies below 1.02. Seconds are of processor time on a CPU. What is done is
-kept in work/benchmarks: a run that was stopped goes on.
+features), bootstrapped over images. Good enough is a way whose distance is within 2 % of that of
+1000 steps, 95 % interval and all. Seconds are of processor time on a CPU. What is done is kept in
+work/benchmarks: a run that was stopped goes on.
 """
 
 import hashlib
@@ -79,7 +79,8 @@ def resampled(count: int) -> list[np.ndarray]:
 
 def distances(features: np.ndarray, tests: tuple) -> np.ndarray:
     """Frechet distances (1 + DRAWS,) of the same choices of images for every way."""
-    return np.array([between(*moments(features[rows]), *tests) for rows in resampled(len(features))])
+    return np.array([between(*moments(features[rows]), *tests)
+                     for rows in resampled(len(features))])
 
 
 def quality(asked: Asked, kept: Path) -> dict[str, dict]:
