@@ -161,6 +161,7 @@ def main() -> None:
     record = load_json(asked.folder / "record.json")
     timing.save(given.out, {
         "dataset": given.dataset, "title": asked.data.meta["title"], "method": given.method,
+        "scale": given.results.name,
         "generated": asked.data.meta["generated"], "seed": given.seed, "count": given.count,
         "images_seen": record["found"]["images_seen"], "tests": min(5000, len(asked.tests)),
         "device": torch.cuda.get_device_name() if CUDA else "CPU",
