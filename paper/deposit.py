@@ -1,0 +1,176 @@
+"""What of a study's results git can carry: python -m paper.deposit --scale real
+
+Copies from results/<scale>/ into paper/results/<scale>/: tables, pictures of figures, the measures
+of every cell, and of every trained model its weights (rounded to 16 bits), settings, losses and
+record beside a card. README.md lists it with commands and times. Nothing of it is written by hand.
+Cells that were not made, and files over 3 MB, are named there and left out.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from patronus.config import Cell, Study, load_study
+from patronus.errors import Problem, guarded
+from patronus.files import load_json, save_text
+from patronus.record import verified
+from patronus.sources import ROOT
+
+OUT = ROOT / "paper" / "results"
+LARGEST = 3_000_000  # bytes that git carries
+WIDEST = 1350  # pixels: the width of a page at 200 dpi
+LIMITS = """**Intended use**: to look at, to explain, and to test explanations on.
+**Not**: any statement on how well the published model, trained as long as published, would do."""
+
+
+def cell_folder(cell: Cell) -> Path:
+    return Path(cell.dataset, cell.method, f"seed{cell.seed}")
+
+
+def made(study: Study, stage: str) -> list[Cell]:
+    """The cells of which the stage was finished."""
+    return [cell for cell in study.cells.values()
+            if (cell.folder(stage) / "record.json").is_file()]
+
+
+def carry_model(cell: Cell, out: Path) -> None:
+    """Weights as 16-bit floats, and what stands beside them."""
+    from safetensors.torch import load_file, save_file  # torch is slow to import
+
+    source = cell.folder("checkpoints")
+    verified(source)
+    out.mkdir(parents=True, exist_ok=True)
+    weights = load_file(source / "model.safetensors")
+    save_file({name: value.half() if value.is_floating_point() else value
+               for name, value in weights.items()}, out / "model.safetensors")
+    for name in ("config.json", "history.csv", "record.json"):
+        shutil.copyfile(source / name, out / name)
+    save_text(out / "README.md", card(cell, sum(value.numel() for value in weights.values())))
+
+
+def card(cell: Cell, parameters: int) -> str:
+    """The model card: what it is, on what and how long it was trained, what it scores."""
+    record = load_json(cell.folder("checkpoints") / "record.json")
+    found, train = record["found"], cell.train
+    title = cell.dataset if not cell.generated else f"{cell.dataset} (generated stand-in)"
+    return "\n".join([
+        f"# {cell.title} on {title}, seed {cell.seed}", "",
+        f"`{cell.module}`, {parameters:,} numbers in its weights (rounded to 16 bits here), images "
+        f"{cell.shape}, code of {cell.code_dim if coded(cell) else 0} dimensions.", "",
+        f"**Training**: {found['images_seen']:,} images seen ({found['steps']:,} steps of "
+        f"{train.batch_size}), {found['train_seconds'] / 60:.0f} minutes, {found['precision']}, on "
+        f"{record['device'].get('gpu', str(record['device'].get('threads')) + ' CPU thread')}; "
+        f"recipe `{cell.recipe}` with lr {train.lr:g}, EMA {train.ema}, at scale `{cell.scale}`; "
+        f"commit {record['code']['commit'][:10]}.", "",
+        "**Scores** (95 % intervals where the measure has them):", "", *scores(cell), "",
+        LIMITS.replace("\n", " "), "",
+        f"    patronus explain IMAGE --model {OUT.relative_to(ROOT) / cell.scale}/checkpoints/"
+        f"{cell_folder(cell)}", ""])
+
+
+def coded(cell: Cell) -> bool:
+    return not (cell.folder("codes") / "none.json").is_file()
+
+
+def scores(cell: Cell) -> list[str]:
+    """Lines of a table of all measures that have a value."""
+    file = cell.folder("measures") / "measures.csv"
+    if not file.is_file():
+        return ["Not measured."]
+    table = pd.read_csv(file)
+    table = table[table["value"].notna()]
+    rows = [f"| {one.measure} | {one.variant} | {one.value:.4g} | {interval(one)} | {one.n:.0f} | "
+            f"{one.split} |" for one in table.itertuples()]
+    return ["| measure | variant | value | interval | n | split |", "|---|---|---|---|---|---|",
+            *rows]
+
+
+def interval(one) -> str:
+    return f"{one.low:.4g} to {one.high:.4g}" if pd.notna(one.low) else ""
+
+
+def carry_paper(folder: Path, out: Path) -> list[str]:
+    """Tables and pictures of one figure or table; their names."""
+    verified(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    names = []
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".md", ".csv"):
+            shutil.copyfile(file, out / file.name)
+        elif file.suffix == ".png":
+            picture = Image.open(file).convert("RGB")
+            picture.thumbnail((WIDEST, 4 * WIDEST), Image.Resampling.LANCZOS)
+            picture.save(out / file.name, optimize=True)
+        else:
+            continue
+        names.append(file.name)
+    return names
+
+
+def too_large(out: Path) -> list[str]:
+    """Remove what git would not carry, and name it."""
+    found = [file for file in sorted(out.rglob("*")) if file.is_file()
+             and file.stat().st_size > LARGEST]
+    for file in found:
+        file.unlink()
+    return [str(file.relative_to(out)) for file in found]
+
+
+def index(study: Study, papers: list[str], left_out: list[str]) -> str:
+    """README.md: commands, what was made of the study, times."""
+    trained, measured = made(study, "checkpoints"), set(map(cell_folder, made(study, "measures")))
+    rows = []
+    for cell in trained:
+        record = load_json(cell.folder("checkpoints") / "record.json")
+        rows.append(f"| [{cell_folder(cell)}](checkpoints/{cell_folder(cell)}) | "
+                    f"{record['found']['images_seen']:,} | "
+                    f"{record['found']['train_seconds'] / 60:.0f} min | "
+                    f"{'yes' if cell_folder(cell) in measured else 'no'} | "
+                    f"{record['code']['commit'][:10]} |")
+    lacking = [str(cell_folder(cell)) for cell in study.cells.values() if cell not in trained]
+    return "\n".join([
+        f"# Results at scale `{study.scale}`", "", f"{study.about}.", "",
+        f"    make reproduce SCALE={study.scale}      # all of it", "",
+        f"    python -m paper.deposit --scale {study.scale}   # this folder, from its results", "",
+        "| model | images seen | training | measured | commit |",
+        "|---|---|---|---|---|", *rows, "",
+        f"Not trained: {', '.join(lacking) or 'none'}.", "",
+        f"Figures and tables: {', '.join(f'[{name}](paper/{name})' for name in papers)}.", "",
+        f"Left out, over 3 MB: {', '.join(left_out) or 'nothing'}.", ""])
+
+
+def deposit(study: Study, out: Path) -> None:
+    """Fill `out` anew. Raises Problem if nothing was made, or if a result was altered."""
+    if not made(study, "checkpoints"):
+        raise Problem(f"results/{study.scale}/checkpoints: no model was trained; run `make "
+                      f"reproduce SCALE={study.scale}` first")
+    shutil.rmtree(out, ignore_errors=True)
+    for cell in made(study, "checkpoints"):
+        carry_model(cell, out / "checkpoints" / cell_folder(cell))
+    for cell in made(study, "measures"):
+        target = out / "measures" / cell_folder(cell)
+        target.mkdir(parents=True)
+        for name in ("measures.csv", "record.json"):
+            shutil.copyfile(cell.folder("measures") / name, target / name)
+    papers = []
+    for record in sorted(Path("results", study.scale, "paper").glob("*/record.json")):
+        papers += carry_paper(record.parent, out / "paper")
+    save_text(out / "README.md", index(study, papers, too_large(out)))
+
+
+def main() -> None:
+    """Deposit one scale and say where."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--seeds", help="those of the study, separated by commas")
+    given = parser.parse_args()
+    only = {"seeds": given.seeds} if given.seeds else {}
+    deposit(load_study(given.scale, **only), OUT / given.scale)
+    print(f"{(OUT / given.scale).relative_to(ROOT)}: git can carry this")
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -1,0 +1,118 @@
+"""What git carries of a study: models that load, cards that say what the records say."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from paper import deposit
+from patronus import checkpoint, load
+from patronus.config import Cell, load_study
+from patronus.errors import Problem
+from patronus.files import save_text
+from patronus.record import Record
+
+STUDY = load_study("tiny", datasets=["celeba"], methods=["patronus", "ddpm"])
+CELL = STUDY.cell("celeba", "patronus", 0)
+HEAD = "measure,variant,value,low,high,n,split"
+
+
+def finished(folder: Path, **found: object) -> None:
+    outputs = [file for file in folder.iterdir() if file.name != "record.json"]
+    Record(folder.parts[2], ["patronus.train"], {}, []).write(folder, outputs, **found)
+
+
+def train(cell: Cell) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model).eval()
+    folder = cell.folder("checkpoints")
+    checkpoint.save(folder, model, checkpoint.config_of(cell))
+    save_text(folder / "history.csv", "step,loss\n0,1.0\n")
+    finished(folder, images_seen=12345, steps=77, train_seconds=600.0, precision="32-true")
+    return model
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def made(here) -> torch.nn.Module:
+    model = train(CELL)
+    measured = CELL.folder("measures")
+    measured.mkdir(parents=True)
+    save_text(measured / "measures.csv",
+              f"{HEAD}\ntad,test,0.25,0.2,0.3,40,test\nfid,test,,,,,test\n")
+    finished(measured)
+    figure = Path("results", "tiny", "paper", "fig4")
+    figure.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (900, 2700, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(figure / "fig4.png")
+    save_text(figure / "fig4.html", "not carried")
+    finished(figure)
+    return model
+
+
+def test_the_model_loads_and_answers_as_the_one_that_was_trained(here, made):
+    deposit.deposit(STUDY, here / "out")
+    carried = load(here / "out" / "checkpoints" / "celeba" / "patronus" / "seed0")
+    x = torch.rand(3, *CELL.shape) * 2 - 1
+    torch.testing.assert_close(carried.encode(x), made.encode(x), atol=0.01, rtol=0.01)
+    assert {p.dtype for p in carried.parameters()} == {torch.float32}
+
+
+def test_the_card_says_what_record_and_measures_say(here, made):
+    deposit.deposit(STUDY, here / "out")
+    card = (here / "out/checkpoints/celeba/patronus/seed0/README.md").read_text()
+    numbers = sum(value.numel() for value in made.state_dict().values())
+    for said in ("celeba (generated stand-in), seed 0", f"{numbers:,} numbers", "12,345 images",
+                 "77 steps", "10 minutes", "| tad | test | 0.25 | 0.2 to 0.3 | 40 | test |"):
+        assert said in card, said
+    assert "| fid" not in card  # it has no value
+
+
+def test_what_lacks_is_named_and_nothing_is_too_large_for_git(here, made):
+    deposit.deposit(STUDY, here / "out")
+    index = (here / "out" / "README.md").read_text()
+    assert "Not trained: celeba/ddpm/seed0." in index
+    assert "[celeba/patronus/seed0](checkpoints/celeba/patronus/seed0) | 12,345 | 10 min | yes" \
+        in index
+    assert (here / "out/measures/celeba/patronus/seed0/measures.csv").is_file()
+    files = [file for file in (here / "out").rglob("*") if file.is_file()]
+    assert max(file.stat().st_size for file in files) <= deposit.LARGEST
+    with Image.open(here / "out" / "paper" / "fig4.png") as picture:
+        assert picture.width == deposit.WIDEST
+    assert not [file for file in files if file.suffix == ".html"]
+
+
+def test_a_file_over_the_limit_is_left_out_and_named(here, made, monkeypatch):
+    monkeypatch.setattr(deposit, "LARGEST", 10_000)
+    deposit.deposit(STUDY, here / "out")
+    assert not (here / "out/paper/fig4.png").exists()
+    assert "paper/fig4.png" in (here / "out" / "README.md").read_text()
+
+
+def test_a_second_deposit_is_the_same_bytes_and_forgets_what_is_gone(here, made):
+    def content() -> dict[str, bytes]:
+        return {str(f.relative_to(here)): f.read_bytes() for f in (here / "out").rglob("*")
+                if f.is_file()}
+
+    deposit.deposit(STUDY, here / "out")
+    first = content()
+    save_text(here / "out" / "stale", "")
+    deposit.deposit(STUDY, here / "out")
+    assert content() == first
+
+
+def test_an_altered_model_or_none_is_one_line(here, made):
+    with (CELL.folder("checkpoints") / "history.csv").open("a") as file:
+        csv.writer(file).writerow([1, 2])
+    with pytest.raises(Problem, match=r"history.csv: was changed"):
+        deposit.deposit(STUDY, here / "out")
+    with pytest.raises(Problem, match="no model was trained; run `make reproduce SCALE=smoke`"):
+        deposit.deposit(load_study("smoke"), here / "out")
