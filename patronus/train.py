@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from patronus import checkpoint
@@ -161,7 +161,7 @@ class State:
         self.file = folder / "state.pt"
         self.step, self.seconds, self.history = 0, 0.0, []
         plain = model.to(fabric.device, memory_format=torch.channels_last)
-        self.average = AveragedModel(plain, multi_avg_fn=self._blend) if settings.ema else None
+        self.average = deepcopy(plain).requires_grad_(False) if settings.ema else None
         if settings.compile and hasattr(plain, "denoiser"):
             plain.denoiser.compile()  # in place: names of weights stay
         self.model, self.optimiser = fabric.setup(plain, optimizer(plain, settings))
@@ -185,7 +185,7 @@ class State:
         self.optimiser.step()
         self.step = step + 1
         if self.average is not None:
-            self.average.update_parameters(self.model.module)
+            self._blend()
         return losses
 
     def log(self, step: int, losses: dict[str, Tensor]) -> float:
@@ -216,17 +216,24 @@ class State:
                     raise OSError(str(error).partition("\n")[0]) from error
 
     def result(self) -> nn.Module:
-        return (self.model if self.average is None else self.average).module
+        return self.model.module if self.average is None else self.average
 
     def history_csv(self) -> str:
         lines = [",".join(self.history[0])]
         lines += [",".join(repr(value) for value in row.values()) for row in self.history]
         return "\n".join(lines) + "\n"
 
-    def _blend(self, averages: list[Tensor], values: list[Tensor], _: Tensor) -> None:
-        """EMA whose memory grows with the run, so that its start is forgotten."""
-        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(averages, values, 1 - decay)
+    @torch.no_grad()
+    def _blend(self) -> None:
+        """EMA whose memory grows with the run, so that its start is forgotten.
+
+        torch's AveragedModel would read a counter from the device, and so wait for it, every step.
+        """
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step)) if self.step > 1 else 0
+        model = self.model.module
+        torch._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), 1 - decay)
+        if buffers := list(self.average.buffers()):
+            torch._foreach_copy_(buffers, list(model.buffers()))
 
     def _content(self) -> dict:
         return {"key": self.key, "step": self.step, "seconds": self.seconds,

@@ -17,6 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from patronus import checkpoint, train
 from patronus.config import Train, load_study, method_names
@@ -350,6 +351,49 @@ def test_the_loss_falls(tmp_path):
     _, found = fitted(tmp_path, array=np.full_like(IMAGES, 200), epochs=7, lr=4e-3)
     table = pd.read_csv(io.StringIO(found["history"]))
     assert table["loss"].iloc[-2:].mean() < 0.5 * table["loss"].iloc[0]
+
+
+# close to what the hardware gives
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations that make a CPU wait for a GPU: numbers read, sizes that depend on data."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        self.seen += [name] if name in self.NAMES else []
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": None, "clip": None}], ids=["modern", "published"])
+def test_no_step_waits_for_the_device(tmp_path, changes):
+    fabric = train.fabric_for("32-true", 0)
+    settings = SETTINGS.model_copy(update=changes)
+    state = train.State(fabric, model(), settings, 100, tmp_path, "key")
+    x = to_unit(torch.from_numpy(IMAGES[:8]))
+    state.update(0, x)  # the optimiser makes its state
+    with Waits() as waits:
+        losses = state.update(1, x)
+    assert not waits.seen
+    with Waits() as waits:
+        state.log(1, losses)
+    assert waits.seen  # reading a loss is what waits
+
+
+def test_a_compiled_denoiser_learns_the_same_and_keeps_its_names(tmp_path):
+    plain, found = fitted(tmp_path / "plain", epochs=1)
+    compiled, again = fitted(tmp_path / "compiled", epochs=1, compile=True)
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, atol=2e-3, rtol=0)
+    assert pd.read_csv(io.StringIO(again["history"]))["loss"].to_numpy() == pytest.approx(
+        pd.read_csv(io.StringIO(found["history"]))["loss"].to_numpy(), rel=1e-3)
 
 
 # several processes, as several GPUs would
