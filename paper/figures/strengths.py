@@ -50,7 +50,7 @@ for shift, look, pair in zip((-0.006, 0.006), LOOKS, about["pairs"], strict=True
                    elinewidth=0.9, linewidth=0.8, label=" → ".join(pair).replace("_", " "), **look)
 above.axhline(0, color="0.6", linewidth=0.6, zorder=0)
 above.set_ylabel("shortcut score:\nchange of P(second part)")
-above.legend(frameon=False, loc="upper left")
+above.legend(frameon=False, loc="lower right")
 
 # %%
 below.plot(strengths, [one.shortcut["detection"] for one in found], color="black", marker="D",
