@@ -25,7 +25,7 @@ first_supported() { for each in "$$@"; do if supported "$$each"; then echo "$$ea
   return 1; }
 endef
 
-.PHONY: help env reproduce reproduce-all publish restore check report test test-long lint clean-env
+.PHONY: help env reproduce reproduce-all publish restore check report test test-long bench lint clean-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,12 @@ test: env ## run all tests (ARGS=... for pytest)
 test-long: env ## run what takes long: every source edited, twenty kills, a real Slurm
 	@$(run) -m pytest -m long $(ARGS)
 	@PATH="$$PWD/.venv/bin:$$PATH" tests/workflow/slurm/run
+
+bench: env ## time what benchmarks/ compares, half an hour and more (sampling: once SCALE=real is trained)
+	@set -e; for name in tad prepare startup explain growth study train; do \
+	  OMP_NUM_THREADS=1 $(run) -m benchmarks.$$name; done
+	@[ ! -d results/real/measures/fashion_mnist ] || $(run) -m benchmarks.sample
+	@$(run) -m benchmarks.plots
 
 lint: env ## check the style of the code
 	@$(run) -m ruff check .
