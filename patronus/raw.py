@@ -1,4 +1,4 @@
-"""Where raw data lie. No pandas here: the Snakefile imports this module at every start."""
+"""Where raw data lie. No torch or pandas here: the Snakefile imports this module at every start."""
 
 import os
 from pathlib import Path
