@@ -132,6 +132,9 @@ def draw(found: dict[str, dict], about: str) -> Figure:
             panel(ax, one["at"], one[kind], kind)
             ax.set_ylabel(unit if axis == next(iter(found)) else "")
         column[-1].set_xlabel(LABELS[axis])
+    for row in axes:
+        low, high = row[0].get_ylim()
+        row[0].set_ylim(low, high * 60)  # room for the legends
     style.sign(fig, about)
     return fig
 
@@ -140,15 +143,28 @@ def panel(ax: plt.Axes, at: Sequence[int], costs: dict[str, dict], kind: str) ->
     """One series a line, in log-log axes."""
     for number, (name, one) in enumerate(costs.items()):
         middle = [value["median"] if kind == "seconds" else value for value in one["values"]]
-        slope = one["power"]
         ax.loglog(at, middle, marker="o", markersize=2.5, color=style.PALETTE[number // 2 * 3],
                   linestyle="-" if "step" in name else ":",
-                  label=f"{name}: {slope['slope']:.2f} [{slope['low']:.2f}, {slope['high']:.2f}]")
+                  label=f"{name}: {written(one['power'])}")
     ax.set_xticks(at, [str(value) for value in at])
     ax.minorticks_off()
-    ax.set_ylim(top=ax.get_ylim()[1] * 30)  # room for the legend
     ax.legend(frameon=False, fontsize=5.5, loc="upper left", handlelength=1.6, borderpad=0)
     style.plain(ax)
+
+
+def written(law: dict[str, float]) -> str:
+    """The slope with its interval; a zero has no sign."""
+    slope, low, high = (f"{round(law[key], 2) + 0:.2f}" for key in ("slope", "low", "high"))
+    return f"{slope} [{low}, {high}]"
+
+
+def save(found: dict, repeats: int, path: Path) -> None:
+    """Draw what was found; beside the JSON, with the same name."""
+    fig = draw(found, "a Patronus of base width 8 with random weights on random images, one CPU "
+               "thread; the others held at 8 images, 64 pixels and 30 prototypes; after the names "
+               f"the slope of the power law with its 95 % interval; medians of {repeats} rounds, "
+               "seed 0")
+    fig.savefig(path, metadata={"Software": None})
 
 
 def main() -> None:
@@ -158,15 +174,11 @@ def main() -> None:
     found = {axis: series(axis, given.repeats) for axis in AXES}
     timing.save(given.out, {"repeats": given.repeats, "held": HELD, "model": SMALL,
                             "axes": found})
-    picture = Path(given.out).with_suffix(".png")
-    fig = draw(found, "a Patronus of base width 8 with random weights on random images, one CPU "
-               "thread; the others held at 8 images, 64 pixels and 30 prototypes; in brackets the "
-               f"slope of the power law with its 95 % interval; medians of {given.repeats} rounds, "
-               "seed 0")
-    fig.savefig(picture, metadata={"Software": None})
+    picture = given.out.with_suffix(".png")
+    save(found, given.repeats, picture)
     step = {axis: one["seconds"]["model, step"]["power"] for axis, one in found.items()}
     print("a training step's time grows with the power " + ", ".join(
-        f"{one['slope']:.2f} [{one['low']:.2f}, {one['high']:.2f}] of the {axis}"
+        f"{written(one)} of the {axis}"
         for axis, one in step.items()) + f"; {picture.name}")
 
 

@@ -123,13 +123,16 @@ def sums(made: Iterable[dict]) -> dict[str, dict[str, float]]:
 
 def shown(value: float) -> str:
     """Two digits, since no more are meant."""
-    return "0" if not value else f"{value:.1f}" if value < 9.5 else f"{float(f'{value:.2g}'):,.0f}"
+    if value < 0.05:
+        return "<0.1" if value else "0"
+    return f"{value:.1f}" if value < 9.5 else f"{float(f'{value:.2g}'):,.0f}"
 
 
 def interval(operations: float, peak: float, gpus: int = 1) -> str:
     """Hours at the highest and at the lowest utilisation."""
-    return " to ".join(shown(hours(operations, peak, share, gpus))
-                       for share in sorted(UTILISATIONS, reverse=True))
+    ends = [shown(hours(operations, peak, share, gpus))
+            for share in sorted(UTILISATIONS, reverse=True)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def tables(made: list[dict], seeds: int) -> str:
@@ -157,14 +160,15 @@ def tables(made: list[dict], seeds: int) -> str:
 
 PAGE = """# The full study on large GPUs: an ESTIMATE
 
-Made by `python -m benchmarks.study`; nothing here was measured. FLOPs of one training step and of
-one denoising step as torch counts them on each method's smallest images (a multiply-add is 2),
-scaled by the number of pixels, times the images that `config/` sends through at the scale `paper`,
-over a peak of {peaks} TFLOP/s (dense bfloat16, as
-the maker states), times a utilisation of {shares}: an assumption, since small images at 32 pixels
-use a large GPU badly. Hours stand as *at {shares}*. Denoising is sampling, explaining, intervening
-and the held-out errors. Left out: preparation, priors, classifiers, measures, waits. Jobs are
-independent, so {{gpus}} GPUs are taken to be {{gpus}} times as fast.
+Made by `python -m benchmarks.study`; nothing here was measured on a GPU. FLOPs of one training step
+and of one denoising step as torch counts them on each method's smallest images (a multiply-add is
+2), scaled by the number of pixels, times the images that `config/` sends through at the scale
+`paper`, over a peak of {peaks} TFLOP/s (dense bfloat16, as the maker states), times a utilisation
+of {shares}: an assumption, since images of 32 pixels use a large GPU badly. The first hour of a
+pair is at the higher one. Denoising is sampling, explaining, intervening and the held-out errors.
+Left out: preparation, priors, classifiers, measures, waits. Jobs are independent, so {{gpus}} GPUs
+are taken to be {{gpus}} times as fast. A method that stands on a trained DDPM trains nothing, or
+little, itself.
 
 ## All methods, {seeds} seeds: hours
 
@@ -185,7 +189,7 @@ def main() -> None:
                             "cells": made, "eflops": sums(made)})
     save_text(given.out.with_suffix(".md"), tables(made, len(study.seeds)))
     operations = sum(sums(made)["all"].values()) * 1e18
-    print(f"estimate of the full study, {len(made)} trainings x {len(study.seeds)} seeds: "
+    print(f"estimate of the full study, {len(made)} cells x {len(study.seeds)} seeds: "
           f"{operations / 1e18:,.0f} EFLOP, hours on one H200 "
           f"{interval(operations, PEAKS['H200'])}, on one A100 "
           f"{interval(operations, PEAKS['A100'])}, on {GPUS} H200 "
