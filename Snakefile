@@ -25,7 +25,7 @@ from paper import catalogue
 from patronus.carry import check_records
 from patronus.config import SAFE_NAME, check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
-from patronus.reading import MANIFEST, data_root, raw_folder
+from patronus.raw import MANIFEST, data_root, raw_folder
 from patronus.resources import megabytes, minutes
 from patronus.sources import source_hash
 from patronus.stage import fingerprint

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -141,6 +140,8 @@ def _batches(count: int, size: int, steps: int, seed: int):
 
 def scores(model: Classifier, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Accuracy of each categorical column and AUROC of each binary one, where defined."""
+    from sklearn.metrics import roc_auc_score  # a second to import, and most stages never score
+
     found: dict[str, float] = {}
     start = 0
     for (name, size), truth in zip(model.columns.items(), labels.T, strict=True):

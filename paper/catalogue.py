@@ -8,6 +8,8 @@ on exactly those files.
 import ast
 import itertools
 import os
+import re
+from functools import cache
 from pathlib import Path
 
 from patronus.config import Study, stage_folder
@@ -16,8 +18,10 @@ from patronus.sources import ROOT, closure
 
 FOLDERS = ("figures", "tables")
 AXES = ("dataset", "method", "seed")
+NEEDS = re.compile(r"^NEEDS = (.+?)^(?![\s})\]])", re.MULTILINE | re.DOTALL)  # to its last bracket
 
 
+@cache
 def ids() -> dict[str, Path]:
     """Every figure and table there is: id to script."""
     here = Path(__file__).parent
@@ -61,12 +65,13 @@ def inputs(name: str, study: Study) -> dict[str, list[Path]]:
     return {key: _files(name, need, study) for key, need in declared(script(name)).items()}
 
 
+@cache
 def declared(path: Path) -> dict[str, dict]:
     """The literal NEEDS of a script, read without running it."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDS":
-            return ast.literal_eval(node.value)
-    raise Problem(f"{path}: has no NEEDS; see paper/README.md")
+    found = NEEDS.search(path.read_text(encoding="utf-8"))
+    if not found:
+        raise Problem(f"{path}: has no NEEDS; see paper/README.md")
+    return ast.literal_eval(found[1])
 
 
 def _files(name: str, need: dict, study: Study) -> list[Path]:

@@ -573,7 +573,7 @@ def _load_method(name: str, errors: list[str]) -> MethodFile | None:
 
 def _yaml(path: Path) -> dict:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        value = _parsed(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise Problem(f"{path.parent.name}/{path.name}: does not exist; known are "
                       f"{', '.join(p.stem for p in sorted(path.parent.glob('*.yaml')))}") from None
@@ -586,6 +586,15 @@ def _yaml(path: Path) -> dict:
         raise Problem(f"{path.parent.name}/{path.name}: must be a mapping of keys to values; mend "
                       "it")
     return value
+
+
+def _parsed(text: str) -> object:
+    """What yaml.safe_load gives, by libyaml where PyYAML has it: about ten times faster."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _lines(error: ValidationError, origin: dict, prefix: str, default: str) -> list[str]:

@@ -26,7 +26,8 @@ from patronus.config import Dataset, Generated, load_study
 from patronus.errors import Problem, guarded
 from patronus.files import save_json, save_text, sha256
 from patronus.prepare import reader
-from patronus.reading import IMAGE_SUFFIXES, MANIFEST, Picture, data_root, raw_folder
+from patronus.raw import MANIFEST, data_root, raw_folder
+from patronus.reading import IMAGE_SUFFIXES, Picture
 from patronus.seeds import seed_for
 from patronus.sources import source_hash
 

@@ -26,7 +26,8 @@ from patronus.method import Method, batch_of
 from patronus.noise import noise
 from patronus.prepare import prepare
 from patronus.prepared import Prepared
-from patronus.reading import MANIFEST, images_below, listing
+from patronus.raw import MANIFEST
+from patronus.reading import images_below, listing
 from patronus.record import Record
 from patronus.stage import Job, modules_of, settings
 

@@ -30,15 +30,8 @@ from patronus.config import Dataset, Keep
 from patronus.errors import Problem
 from patronus.files import load_json, move, save_json, save_text
 from patronus.prepared import SPLITS
-from patronus.reading import (
-    MANIFEST,
-    Source,
-    checked_options,
-    data_root,
-    from_manifest,
-    load_parts,
-    raw_folder,
-)
+from patronus.raw import MANIFEST, data_root, raw_folder
+from patronus.reading import Source, checked_options, from_manifest, load_parts
 from patronus.sources import ROOT, source_hash
 from patronus.stage import Job, run
 

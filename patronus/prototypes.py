@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 EPS = 1e-4  # of the similarity; the largest possible activation is log((0 + 1) / EPS) = 9.21
+AT_ONCE = 2**24  # distances held at a time while the nearest patch is sought: 64 MiB
 
 
 class ConvEncoder(nn.Sequential):
@@ -66,22 +67,20 @@ class Prototypes(nn.Module):
                 allow_tf32=False):
             return self.encoder(x0.float())
 
-    @torch.no_grad()
     def distances(self, z: Tensor) -> Tensor:
-        """Squared distances (B, m, h, w) of patch features (B, D, h, w) to the prototypes.
-
-        From differences, not from |z|^2 - 2 z p + |p|^2, in which small distances cancel.
-        """
+        """Squared distances (B, m, h, w) of patch features (B, D, h, w) to the prototypes."""
         with torch.autocast(z.device.type, enabled=False):
-            d = torch.cdist(self.vectors.float(), z.flatten(2).transpose(1, 2),
-                            compute_mode="donot_use_mm_for_euclid_dist")
-            return d.square().unflatten(2, z.shape[2:])
+            d2 = squared_distances(self.vectors.float(), z.flatten(2).transpose(1, 2))
+            return d2.unflatten(2, z.shape[2:])
 
     def nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The patch nearest to each prototype: squared distance and flat position, both (B, m)."""
-        at = self.distances(z).flatten(2).argmin(2)
+        """The patch nearest to each prototype: squared distance and flat position, both (B, m).
+
+        Memory is that of z and of (B, m, D): no (B, m, h, w) larger than AT_ONCE is made.
+        """
         with torch.autocast(z.device.type, enabled=False):
             patches = z.flatten(2).transpose(1, 2)
+            at = nearest_patches(self.vectors.float(), patches)
             near = patches.gather(1, at[..., None].expand(-1, -1, z.shape[1]))
             return (near - self.vectors.float()).square().sum(2), at
 
@@ -93,6 +92,25 @@ class Prototypes(nn.Module):
         low = corners.clamp(min=0)
         high = torch.minimum(corners + field, torch.tensor(size, device=positions.device))
         return torch.cat([low, high], -1)
+
+
+@torch.no_grad()
+def squared_distances(vectors: Tensor, patches: Tensor) -> Tensor:
+    """(B, m, N) of vectors (m, D) to patches (B, N, D); each entry depends on its pair alone.
+
+    From differences, not from |z|^2 - 2 z p + |p|^2, in which small distances cancel.
+    """
+    d = torch.cdist(vectors, patches, compute_mode="donot_use_mm_for_euclid_dist")
+    return d.square_()
+
+
+@torch.no_grad()
+def nearest_patches(vectors: Tensor, patches: Tensor) -> Tensor:
+    """Which of the patches (B, N, D) is nearest to each of the vectors (m, D): (B, m)."""
+    patches = patches.contiguous()
+    some = max(1, AT_ONCE // (patches.shape[0] * patches.shape[1]))
+    return torch.cat([squared_distances(part, patches).argmin(2) for part in vectors.split(some)],
+                     dim=1)
 
 
 def similarity(d2: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ import pandas as pd
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from patronus.config import Dataset, Strict
+from patronus.config import Strict
 from patronus.errors import Problem
 from patronus.files import load_json, sha256
+from patronus.raw import MANIFEST
 
-MANIFEST = "generated.json"  # in a data set's folder: it is a generated stand-in
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 BINARY = {"kind": "binary"}
 
@@ -83,22 +83,6 @@ class Picture:
     labels: Mapping  # the world's row
     image: np.ndarray  # uint8 (H, W) or (H, W, 3)
     parts: np.ndarray  # uint32 (H, W), bit k: the world's part k
-
-
-def data_root(scale: str, generated: bool) -> Path:
-    """Where raw data lie when no folder is given: PATRONUS_DATA or raw/official."""
-    if generated:
-        return Path("raw", "generated", scale)
-    return Path(os.environ.get("PATRONUS_DATA", "raw/official"))
-
-
-def raw_folder(name: str, dataset: Dataset, root: Path, generated: bool) -> Path:
-    """The folder of a set's raw data.
-
-    Sets that differ only in which images they keep share the official files; their stand-ins are
-    drawn apart, since ties between attributes are drawn into them.
-    """
-    return root / (name if generated and dataset.shortcut else dataset.folder)
 
 
 def checked_options(options: type[Strict], values: dict, name: str) -> Strict:

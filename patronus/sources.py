@@ -2,6 +2,8 @@
 
 import ast
 import hashlib
+import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +12,9 @@ OURS = ("patronus", "baselines", "analysis", "paper")
 # Carries values and messages but decides none: a change here makes no result stale.
 PLUMBING = ("patronus.config", "patronus.errors", "patronus.record", "patronus.sources",
             "patronus.stage")
+
+DOCSTRING = re.compile(r'""".*?"""', re.DOTALL)
+IMPORT = re.compile(r"^[ \t]*((?:from|import)[ \t](?:[^\n(]*\([^)]*\)|[^\n]*))", re.MULTILINE)
 
 
 def file_of(module: str) -> Path | None:
@@ -25,7 +30,7 @@ def file_of(module: str) -> Path | None:
 def imports(path: Path) -> frozenset[Path]:
     """Files of ours that `path` imports directly (at the top or inside functions)."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -33,6 +38,17 @@ def imports(path: Path) -> frozenset[Path]:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
     ours = (name for name in names if name.split(".")[0] in OURS)
     return frozenset(filter(None, map(file_of, ours)))
+
+
+def _statements(text: str) -> Iterable[ast.AST]:
+    """The import statements of a source, among others.
+
+    Parsing whole files took a third of the time of `snakemake -n`.
+    """
+    try:
+        return ast.parse("\n".join(IMPORT.findall(DOCSTRING.sub("", text)))).body
+    except SyntaxError:
+        return ast.walk(ast.parse(text))
 
 
 def closure(*modules: str) -> list[Path]:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from patronus import checkpoint
 from patronus.config import Train
 from patronus.errors import Problem
+from patronus.fabric import Fabric
 from patronus.files import load_json, locked, save_text, whole
 from patronus.method import Method, to_unit
 from patronus.prepared import Prepared

@@ -1,5 +1,6 @@
 """What everything stands on: seeds, files, sources, noise, checkpoints."""
 
+import ast
 import errno
 import json
 import os
@@ -268,6 +269,33 @@ def test_a_changed_dependency_changes_the_digest(copy, file):
                                   "patronus/config.py", "patronus/stage.py", "patronus/errors.py"])
 def test_an_unrelated_file_or_plumbing_does_not(copy, file):
     assert not changed(copy, file)
+
+
+def parsed(text: str) -> set[str]:
+    """What a source imports, by a walk over all of its syntax."""
+    return {ast.unparse(node) for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Import | ast.ImportFrom)}
+
+
+def scanned(text: str) -> set[str]:
+    return {ast.unparse(node) for node in sources._statements(text)
+            if isinstance(node, ast.Import | ast.ImportFrom)}
+
+
+def test_the_quick_scan_finds_the_imports_of_every_source():
+    files = [path for package in sources.OURS for path in (sources.ROOT / package).rglob("*.py")]
+    assert len(files) > 100
+    for path in files:
+        assert scanned(path.read_text()) == parsed(path.read_text()), path
+
+
+@pytest.mark.parametrize("text", [
+    "from a import (\n    b,\n    c as d,  # why (here)\n)\n", "import a; import b",
+    "def f():\n    from a import b\n", '"""Say\n\nfrom a import b\n"""\nimport c\n',
+    "try:\n\timport a\nexcept ImportError:\n\tfrom b import c\n",
+    "from a import \\\n    b, c\n", "x = 1\nimport a.b as c, d\n", "important = from_ = 1\n"])
+def test_the_quick_scan_reads_every_form_of_import(text):
+    assert scanned(text) == parsed(text)
 
 
 def test_a_new_import_pulls_its_file_in(copy):

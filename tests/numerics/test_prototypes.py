@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from patronus import prototypes as module
 from patronus.config import load_study
 from patronus.method import Located
 from patronus.model import Model
@@ -175,6 +177,46 @@ def test_distinct_loss_equals_a_loop(delta: float):
                 for k in range(7) if k != j]
         total += max(0.0, delta - min(gaps))
     assert distinct_loss(vectors, delta).item() == pytest.approx(total / 7, abs=1e-6)
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that a tensor made meanwhile holds in its own memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **kwargs or {})
+        for one in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(one, Tensor):
+                self.elements = max(self.elements, one.untyped_storage().nbytes() // one.itemsize)
+        return made
+
+
+def test_many_prototypes_over_large_maps_need_no_more_memory_than_the_features(monkeypatch):
+    model, z = prototypes(*SMALL[:3], [4] * 4, 150), torch.randn(2, 4, 50, 40)
+    with Largest() as whole:
+        expected = model.distances(z).flatten(2)
+    assert whole.elements == expected.numel() == 2 * 150 * 50 * 40
+    at = expected.argmin(2)
+    for bound in (1, 30_000, 10**9):  # one prototype at a time; seven; all
+        monkeypatch.setattr(module, "AT_ONCE", bound)
+        with Largest() as seen:
+            d2, found = model.nearest(z)
+        assert torch.equal(found, at)
+        torch.testing.assert_close(d2, expected.gather(2, at[..., None])[..., 0])
+        assert seen.elements <= max(min(bound, whole.elements), z.numel())
+
+
+def test_sought_in_parts_the_nearest_patches_have_the_same_bits_and_gradients(monkeypatch):
+    model, z = prototypes(*SMALL[:3], [8] * 4, 50), torch.randn(3, 8, 9, 11, requires_grad=True)
+    answers = []
+    for bound in (1, 2**24):
+        monkeypatch.setattr(module, "AT_ONCE", bound)
+        d2, at = model.nearest(z)
+        answers.append((d2, at, *torch.autograd.grad(d2.sum(), [z, model.vectors])))
+    assert all(torch.equal(a, b) for a, b in zip(*answers, strict=True))
 
 
 def test_distinct_loss_of_orthogonal_vectors_is_none_and_of_equal_ones_delta():

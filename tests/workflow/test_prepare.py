@@ -30,7 +30,8 @@ from patronus.config import (
 )
 from patronus.errors import NotApplicable, Problem
 from patronus.prepared import Prepared
-from patronus.reading import BINARY, Source, raw_folder, save_image
+from patronus.raw import raw_folder
+from patronus.reading import BINARY, Source, save_image
 from patronus.sources import ROOT
 from patronus.stage import Job
 
