@@ -80,7 +80,8 @@ def scores(cell: Cell) -> list[str]:
     file = cell.folder("measures") / "measures.csv"
     if not file.is_file():
         return ["Not measured."]
-    table = pd.read_csv(file)
+    table = pd.read_csv(file, keep_default_na=False, na_values={
+        column: [""] for column in ("value", "low", "high", "n")})
     table = table[table["value"].notna()]
     rows = [f"| {one.measure} | {one.variant} | {one.value:.4g} | {interval(one)} | {one.n:.0f} | "
             f"{one.split} |" for one in table.itertuples()]
