@@ -62,7 +62,8 @@ def note(axes: np.ndarray, one: dict, text: str, below: bool = False) -> None:
 def training(about: dict) -> plt.Figure:
     """Times faster than the published loop, and the losses of both."""
     fig, axes = plt.subplots(1, 2, figsize=(style.TEXT, 2.2), width_ratios=[1, 1.3])
-    faster = about["times_faster"]
+    times, curves = about["times"], about["curves"]
+    faster = times["times_faster"]
     middle = np.array([one["median"] for one in faster.values()])
     ends = np.array([[one["min"], one["max"]] for one in faster.values()]).T
     axes[0].barh(list(faster), middle, xerr=np.abs(ends - middle), color=style.MARK,
@@ -70,15 +71,14 @@ def training(about: dict) -> plt.Figure:
     axes[0].axvline(1, color=style.INK, lw=0.6)
     axes[0].invert_yaxis()
     axes[0].set(xlabel="times faster than the loop as published")
-    curves = about["curves"]
-    axes[1].plot(curves["published"], color=style.OTHER, lw=1.6, label="as published")
+    axes[1].plot(curves["published"], color=style.OTHER, lw=1.8, label="as published")
     axes[1].plot(curves["ours"], color=style.MARK, lw=0.6, label="ours")
     axes[1].set(xlabel="step", ylabel="loss", yscale="log")
     axes[1].legend(frameon=False)
-    style.sign(fig, f"{about['device']}, {about['threads']} thread. Left: {about['parameters']:,} "
-               f"parameters, batch {about['batch']}, {about['rounds']} rounds (bars: least and "
-               f"most). Right: base {curves['base']}, batch {curves['batch']}, from equal weights, "
-               "images, times and noise; losses at most "
+    style.sign(fig, f"{times['record']['device']}, {times['record']['threads']} thread. Left: "
+               f"{times['parameters']:,} parameters, batch {times['batch']}, {times['rounds']} "
+               f"rounds (bars: least and most). Right: base {curves['base']}, batch "
+               f"{curves['batch']}, from equal weights, images, times and noise; losses at most "
                f"{curves['largest_relative_difference']:.1e} apart.")
     return fig
 

@@ -8,7 +8,7 @@ noise in separate calls, each image opened as a file and scaled to floats, the l
 step. Each following way adds one change; the last is patronus.train's own, as `make reproduce`
 runs it. Ratios are of processor seconds on a CPU and of seconds on a GPU, round by round.
 `--curve N`: both loops for N steps from the same weights, images, times and noise, and how far
-their losses are apart. `--rounds 0` leaves the times out, `--curve 0` the curves.
+their losses are apart. `--rounds 0` keeps the times of the file, `--curve 0` its curves.
 """
 
 import io
@@ -27,8 +27,10 @@ from torch import Tensor
 from analysis.costs import flops
 from benchmarks import timing
 from patronus.config import Train
+from patronus.files import load_json, save_json
 from patronus.method import to_unit
 from patronus.model import Model
+from patronus.record import provenance
 from patronus.train import State, fabric_for
 
 SHAPE, PROTOTYPES, IMAGES = (3, 32, 32), 100, 256
@@ -62,8 +64,8 @@ def as_files(images: np.ndarray) -> list[bytes]:
 
 def opened(file: bytes) -> Tensor:
     """An image as float (C, H, W) in [-1, 1], as a data set's transforms make it."""
-    image = np.asarray(Image.open(io.BytesIO(file)))
-    return torch.from_numpy(image.transpose(2, 0, 1)).float() / 127.5 - 1
+    image = np.array(Image.open(io.BytesIO(file)))  # contiguous: noise is drawn in that order
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous().float() / 127.5 - 1
 
 
 def rows(step: int, batch: int) -> Tensor:
@@ -191,15 +193,18 @@ def times(base: int, batch: int, rounds: int, folder: Path) -> dict:
 def main() -> None:
     """Time and compare, write benchmarks/results/train.json and print one line."""
     given = timing.arguments(__doc__, "train", base=64, batch=128, rounds=3, curve=300)
-    found = {"device": torch.cuda.get_device_name() if CUDA else "CPU",
-             "threads": torch.get_num_threads()}
+    found = load_json(given.out) if given.out.is_file() else {}
+    about = provenance() | {"device": torch.cuda.get_device_name() if CUDA else "CPU",
+                            "threads": torch.get_num_threads()}
     with TemporaryDirectory() as folder:
         if given.rounds:
-            found |= times(given.base, given.batch, given.rounds, Path(folder, "times"))
+            found["times"] = times(given.base, given.batch, given.rounds,
+                                   Path(folder, "times")) | {"record": about}
         if given.curve:
-            found["curves"] = curves(64 if CUDA else 16, 32, given.curve, Path(folder, "curves"))
-    timing.save(given.out, found)
-    for name, ratio in found.get("times_faster", {}).items():
+            found["curves"] = curves(64 if CUDA else 16, 32, given.curve,
+                                     Path(folder, "curves")) | {"record": about}
+    save_json(given.out, found)
+    for name, ratio in found.get("times", {}).get("times_faster", {}).items():
         print(f"{name:20} {ratio['median']:.2f} times ({ratio['min']:.2f} to {ratio['max']:.2f})")
     print(f"written to {given.out.name}")
 

@@ -87,9 +87,14 @@ def concepts_of(model: Method, data: Prepared) -> np.ndarray | None:
 
 
 def fabric_for(precision: str, gpus: int) -> Fabric:
-    """Fabric on `gpus` GPUs, or on CPU where half precision means bfloat16."""
-    if not gpus and precision == "16-mixed":
-        precision = "bf16-mixed"
+    """Fabric on `gpus` GPUs, or on a CPU.
+
+    There half precision means bfloat16, and float32 where the CPU has no bfloat16: without it a
+    step was measured to take 15 times as long as in float32 (benchmarks/results/train.json).
+    """
+    if not gpus and precision != "32-true":
+        has = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        precision = "bf16-mixed" if has else "32-true"
     return Fabric(accelerator="cuda" if gpus else "cpu", devices=gpus or 1, precision=precision)
 
 
