@@ -32,7 +32,8 @@ def sampling(about: dict) -> plt.Figure:
     axes[1].set(ylabel="FD-cls over that of 1000 steps")
     for ax in axes:
         ax.set(xscale="log", xlabel="seconds an image")
-    axes[0].legend(frameon=False)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5,
+               frameon=False)
     style.sign(fig, style.note(
         about["title"], about["generated"], about["scale"],
         f"{about['method']}, seed {about['seed']}, {about['images_seen']:,} images seen, "
