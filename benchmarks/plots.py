@@ -33,7 +33,7 @@ def sampling(about: dict) -> plt.Figure:
     for ax in axes:
         ax.set(xscale="log", xlabel="seconds an image")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5,
-               frameon=False)
+               columnspacing=1, handletextpad=0.2, frameon=False)
     style.sign(fig, style.note(
         about["title"], about["generated"], about["scale"],
         f"{about['method']}, seed {about['seed']}, {about['images_seen']:,} images seen, "
