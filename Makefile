@@ -56,8 +56,13 @@ report: env ## every figure and table with caption, script, record and run time 
 	@$(run) -m snakemake report --cores all --config scale=$(SCALE) $(ARGS)
 	@echo "results/$(SCALE)/report.html"
 
+# Without ARGS as two processes side by side, one thread each; the lines of the second come last.
 test: env ## run all tests (ARGS=... for pytest)
-	@$(run) -m pytest $(ARGS)
+	@if [ -n "$(ARGS)" ]; then $(run) -m pytest $(ARGS); exit; fi; \
+	export OMP_NUM_THREADS=1; log=$$(mktemp); \
+	$(run) -m pytest tests/workflow > "$$log" 2>&1 & \
+	$(run) -m pytest tests/contract tests/numerics; first=$$?; \
+	wait $$!; second=$$?; cat "$$log"; rm "$$log"; exit $$((first || second))
 
 test-long: env ## run what takes long: every source edited, twenty kills, a real Slurm
 	@$(run) -m pytest -m long $(ARGS)
