@@ -53,7 +53,7 @@ class Asked:
         self.folder = results / "checkpoints" / cell
         self.model = checkpoint.load(self.folder, DEVICE)
         self.data = Prepared.open(results / "data" / dataset)
-        self.extract = classifier_extractor(load_classifier(results / "references" / dataset))
+        self.features_of = classifier_extractor(load_classifier(results / "references" / dataset))
         self.tests, self.count = self.data.images("test"), count
 
     @torch.inference_mode()
@@ -90,9 +90,9 @@ def quality(asked: Asked, kept: Path) -> dict[str, dict]:
     for name, how in sorted(WAYS.items(), key=lambda item: item[1].steps):
         drawn[name] = asked.images(how, kept / f"{digest}-{asked.count}-{name}.npy")
         print(f"{name}: {drawn[name][1]:.0f} s", flush=True)
-    tests = moments(asked.extract(np.array(asked.tests[:5000])))
+    tests = moments(asked.features_of(np.array(asked.tests[:5000])))
     whole = drawn[REFERENCE][0].astype(float)
-    far = {name: distances(asked.extract(images), tests) for name, (images, _) in drawn.items()}
+    far = {name: distances(asked.features_of(images), tests) for name, (images, _) in drawn.items()}
     return {name: {
         "steps": WAYS[name].steps, "solver": WAYS[name].solver, "reuse": WAYS[name].reuse,
         "int8": WAYS[name].int8, "seconds_per_image": seconds / asked.count,

@@ -49,8 +49,9 @@ def pictures() -> np.ndarray:
     """uint8 (IMAGES, *SHAPE): smooth noise, so that a step has something to learn."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (IMAGES, 3, 4, 4)).astype(np.uint8)
-    return np.stack([np.asarray(Image.fromarray(one.transpose(1, 2, 0)).resize(
-        SHAPE[:0:-1], Image.Resampling.BICUBIC)).transpose(2, 0, 1) for one in coarse])
+    images = np.stack([np.asarray(Image.fromarray(one.transpose(1, 2, 0)).resize(
+        SHAPE[:0:-1], Image.Resampling.BICUBIC)) for one in coarse])
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))  # noise is drawn in this order
 
 
 def as_files(images: np.ndarray) -> list[bytes]:
@@ -64,7 +65,7 @@ def as_files(images: np.ndarray) -> list[bytes]:
 
 def opened(file: bytes) -> Tensor:
     """An image as float (C, H, W) in [-1, 1], as a data set's transforms make it."""
-    image = np.array(Image.open(io.BytesIO(file)))  # contiguous: noise is drawn in that order
+    image = np.array(Image.open(io.BytesIO(file)))
     return torch.from_numpy(image).permute(2, 0, 1).contiguous().float() / 127.5 - 1
 
 
