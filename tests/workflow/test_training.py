@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -386,6 +387,9 @@ def test_no_step_waits_for_the_device(tmp_path, changes):
     assert waits.seen  # reading a loss is what waits
 
 
+@pytest.mark.skipif(not shutil.which("g++")
+                    or not Path(sysconfig.get_paths()["include"], "Python.h").is_file(),
+                    reason="torch.compile needs a C++ compiler and Python's headers")
 def test_a_compiled_denoiser_learns_the_same_and_keeps_its_names(tmp_path):
     plain, found = fitted(tmp_path / "plain", epochs=1)
     compiled, again = fitted(tmp_path / "compiled", epochs=1, compile=True)
