@@ -8,14 +8,13 @@ reconstructs each image once, and decodes dimensions of all images in batches. B
 same numbers. Evaluations of the denoiser are counted, seconds are of processor time on a CPU.
 """
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from benchmarks import timing
-from benchmarks.train import CUDA, DEVICE, SMALL, synchronised
+from benchmarks.train import CLOCK, DEVICE, SMALL, WHERE, synchronised
 from patronus.config import Explain
 from patronus.explain.what import crossed, inverted, raised, visualise
 from patronus.explain.when import curves
@@ -91,14 +90,12 @@ def main() -> None:
     asked = {name: evaluations(model, way) for name, way in ways.items()}
     off = max(float(np.abs(asked["ours"][1][key] - value).max())
               for key, value in asked["one by one"][1].items())
-    clock = time.perf_counter if CUDA else time.process_time
     seconds = timing.timed({name: (lambda way=way: synchronised(way))
-                            for name, way in ways.items()}, given.rounds, clock)
+                            for name, way in ways.items()}, given.rounds, CLOCK)
     ratio = timing.ratios(seconds, "one by one")["ours"]
-    timing.save(given.out, {
+    timing.save(given.out, WHERE | {
         "images": len(images), "dims": given.dims, "steps": given.steps, "rounds": given.rounds,
-        "device": torch.cuda.get_device_name() if CUDA else "CPU",
-        "threads": torch.get_num_threads(), "largest_difference": off,
+        "largest_difference": off,
         "evaluations": {name: count for name, (count, _) in asked.items()},
         "seconds": {name: timing.spread(own) for name, own in seconds.items()},
         "times_faster": ratio})

@@ -12,7 +12,6 @@ work/benchmarks: a run that was stopped goes on.
 """
 
 import hashlib
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -25,7 +24,7 @@ from analysis.features import classifier_extractor
 from analysis.frechet import between, moments
 from analysis.references import load_classifier
 from benchmarks import timing
-from benchmarks.train import CUDA, DEVICE, synchronised
+from benchmarks.train import CLOCK, CUDA, DEVICE, WHERE, synchronised
 from patronus import checkpoint
 from patronus.config import Sample
 from patronus.files import load_json, save_npy
@@ -42,7 +41,6 @@ WAYS = {f"{solver}-{n}": Sample(solver=solver, steps=n) for solver, some in STEP
     for solver, n in (("ddim", 50), ("dpm", 20)) for k in (2, 3, 5)} | {
     "ddim-50-int8": Sample(solver="ddim", steps=50, int8=True)}
 BATCH, DRAWS, NEAR = 16, 400, 1.02
-CLOCK = time.perf_counter if CUDA else time.process_time
 
 
 class Asked:
@@ -159,13 +157,12 @@ def main() -> None:
     found = quality(asked, Path("work/benchmarks/sample"))
     best = chosen(found)
     record = load_json(asked.folder / "record.json")
-    timing.save(given.out, {
+    timing.save(given.out, WHERE | {
         "dataset": given.dataset, "title": asked.data.meta["title"], "method": given.method,
         "scale": given.results.name,
         "generated": asked.data.meta["generated"], "seed": given.seed, "count": given.count,
         "images_seen": record["found"]["images_seen"], "tests": min(5000, len(asked.tests)),
-        "device": torch.cuda.get_device_name() if CUDA else "CPU",
-        "threads": torch.get_num_threads(), "step": steps(
+        "step": steps(
             asked.model, load_json(asked.folder / "config.json")["model"], given.rounds),
         "ways": found, "chosen": best})
     ratio = found[best]["fd_cls_over_reference"]["value"]

@@ -36,6 +36,9 @@ from patronus.train import State, fabric_for
 SHAPE, PROTOTYPES, IMAGES = (3, 32, 32), 100, 256
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
+CLOCK = time.perf_counter if CUDA else time.process_time
+WHERE = {"device": torch.cuda.get_device_name() if CUDA else "CPU",
+         "threads": torch.get_num_threads()}
 SMALL = {"multipliers": (1, 2, 3, 4), "encoder_channels": (16, 32, 32, 48)}
 
 
@@ -143,11 +146,11 @@ def synchronised(step: Callable[[], Tensor]) -> None:
         torch.cuda.synchronize()
 
 
-def peak(dtype: torch.dtype, clock: Callable[[], float], side: int) -> float:
+def peak(dtype: torch.dtype, side: int) -> float:
     """FLOP/s of a matrix product of `side` squared, the best of five."""
     a = torch.rand(side, side, device=DEVICE).to(dtype)
     product = {"product": partial(synchronised, lambda: a @ a)}
-    return 2 * side**3 / min(timing.timed(product, 5, clock)["product"])
+    return 2 * side**3 / min(timing.timed(product, 5, CLOCK)["product"])
 
 
 def curves(base: int, batch: int, steps: int, folder: Path) -> dict:
@@ -175,11 +178,10 @@ def step_flops(base: int, batch: int) -> int:
 
 def times(base: int, batch: int, rounds: int, folder: Path) -> dict:
     """Seconds a step of every way, their ratios to the first, FLOP/s beside the machine's peak."""
-    clock = time.perf_counter if CUDA else time.process_time
     steps = {name: partial(synchronised, step) for name, step in ways(base, batch, folder)}
-    seconds = timing.timed(steps, rounds, clock)
+    seconds = timing.timed(steps, rounds, CLOCK)
     work, side = step_flops(base, batch), 8192 if CUDA else 2048
-    best = {name: peak(kind, clock, side)
+    best = {name: peak(kind, side)
             for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
     return {"base": base, "batch": batch, "shape": SHAPE, "prototypes": PROTOTYPES,
             "parameters": sum(p.numel() for p in built(base).parameters()), "rounds": rounds,
@@ -195,8 +197,7 @@ def main() -> None:
     """Time and compare, write benchmarks/results/train.json and print one line."""
     given = timing.arguments(__doc__, "train", base=64, batch=128, rounds=3, curve=300)
     found = load_json(given.out) if given.out.is_file() else {}
-    about = provenance() | {"device": torch.cuda.get_device_name() if CUDA else "CPU",
-                            "threads": torch.get_num_threads()}
+    about = provenance() | WHERE
     with TemporaryDirectory() as folder:
         if given.rounds:
             found["times"] = times(given.base, given.batch, given.rounds,

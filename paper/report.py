@@ -128,7 +128,7 @@ def _head(study: Study, records: dict[str, dict], jobs: dict[Path, dict]) -> str
     links = "\n".join(f'<li><a href="#{name}">{escape(name)}</a>: '
                       f"{escape(caption(catalogue.script(name))[0])}</li>" for name in records)
     seconds = sum(record["seconds"] for record in [*records.values(), *jobs.values()])
-    return (f"<h1>Patronus, reproduced: scale {escape(study.scale)}</h1>\n"
+    return (f"<h1>Patronus: figures and tables at scale {escape(study.scale)}</h1>\n"
             f"<p>{escape(study.about[0].upper() + study.about[1:])}. {len(records)} figures and "
             f"tables, made from {len(jobs)} other jobs in {_time(seconds)} of run time all in "
             'all. Every one is shown with its script and its record: settings, digests of inputs '

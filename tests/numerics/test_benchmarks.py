@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import growth, prepare, startup, study, timing
+from benchmarks import growth, prepare, sample, startup, study, timing, train
 from patronus.config import load_study
 
 # timing
@@ -169,3 +169,20 @@ def test_a_method_is_priced_by_the_pixel_and_its_own_steps():
     small = study.cost(load_study("tiny").cell("celeba", "ddpm", 0))
     assert small.steps is None and not small.code
     assert small.training == pytest.approx(3 * small.step, rel=0.05)  # backward costs two
+
+
+def test_both_loops_of_training_start_with_the_same_loss_and_go_on_alike(tmp_path):
+    found = train.curves(8, 4, 3, tmp_path)
+    assert found["ours"][0] == pytest.approx(found["published"][0], rel=1e-5)
+    assert found["largest_relative_difference"] < 1e-3
+
+
+def test_the_way_chosen_is_the_fastest_that_is_good_enough_interval_and_all():
+    def way(seconds: float, high: float) -> dict:
+        return {"seconds_per_image": seconds, "fd_cls_over_reference": {"high": high}}
+
+    found = {"fast": way(1, 1.05), "good": way(2, 1.01), "slow": way(3, 0.99)}
+    assert sample.chosen(found) == "good"
+    values = np.array([1.0, *np.linspace(0.9, 1.1, 401)])
+    assert sample.interval(values) == {"value": 1.0, "low": pytest.approx(0.905),
+                                       "high": pytest.approx(1.095)}
