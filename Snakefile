@@ -43,7 +43,6 @@ try:
 except Problem as error:
     sys.exit(f"error: {error}")
 SCALE = STUDY.scale
-SEEDS = f"--seeds {','.join(map(str, STUDY.seeds))}"
 ONLY = restriction(config)  # what --config says of datasets, methods and seeds, for the stages
 DONE = "record.json"  # written last: a stage that has one is whole
 ON_SET = f" --scale {SCALE} --dataset {{wildcards.dataset}} --threads {{threads}} > {{log}} 2>&1"
@@ -121,9 +120,11 @@ def compared(wildcards):
 
 def study_of(wildcards):
     """As much of the study as the measures of a cell compare it with, for the stage."""
-    tied = STUDY.tied(STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed))
+    cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
+    tied = STUDY.tied(cell)
     datasets = [wildcards.dataset, *([tied.dataset] if tied else [])]
-    return restriction({"datasets": datasets, "seeds": STUDY.seeds})
+    seeds = [other.seed for other in STUDY.of(cell.dataset, cell.method)]
+    return restriction({"datasets": datasets, "seeds": seeds})
 
 
 wildcard_constraints:
@@ -309,10 +310,11 @@ rule compare:
 
 
 rule match_seeds:
-    input: lambda w: [STUDY.cell(*w, seed).folder("codes") / DONE for seed in STUDY.seeds]
+    input: lambda w: [c.folder("codes") / DONE for c in STUDY.of(w.dataset, w.method)]
     output: f"results/{SCALE}/stability/{{dataset}}/{{method}}/seed0/{DONE}"
     params:
-        only=lambda w: " ".join([f"--dataset {w.dataset} --method {w.method}", SEEDS]),
+        only=lambda w: f"--dataset {w.dataset} --method {w.method} " + restriction(
+            {"seeds": [cell.seed for cell in STUDY.of(w.dataset, w.method)]}),
         key=source_hash("analysis.stability"),
     log: f"logs/{SCALE}/stability/{{dataset}}/{{method}}.log"
     benchmark: f"logs/{SCALE}/stability/{{dataset}}/{{method}}.tsv"

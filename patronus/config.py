@@ -205,6 +205,8 @@ class Overrides(MethodOverrides):
 
     shape: Shape | None = None
     classifier: dict = {}
+    # under by_dataset: cells of this set beside the grid, as seeds by method
+    also: dict[str, list[Count]] = {}
 
 
 class Generated(Strict):
@@ -285,10 +287,14 @@ class Study(Strict):
         """The cells that tables compare: not those of the shortcut diagnosis."""
         return {key: cell for key, cell in self.cells.items() if not cell.shortcut}
 
+    def of(self, dataset: str, method: str) -> list[Cell]:
+        """The cells of a method on a data set: one for each training seed."""
+        return [cell for cell in self.cells.values()
+                if (cell.dataset, cell.method) == (dataset, method)]
+
     def siblings(self, cell: Cell) -> list[Cell]:
         """The same method trained on the same data set by the other seeds."""
-        return [other for other in self.cells.values() if other.seed != cell.seed
-                and (other.dataset, other.method) == (cell.dataset, cell.method)]
+        return [other for other in self.of(cell.dataset, cell.method) if other.seed != cell.seed]
 
     def tied(self, cell: Cell) -> Cell | None:
         """The same method and seed on a data set that ties attributes of this one, if there is one.
@@ -382,16 +388,18 @@ def load_study(scale: str | None = None, **only: object) -> Study:
     methods = {name: _load_method(name, errors) for name in wanted["methods"] or method_names()}
     if not wanted["methods"]:
         methods = {name: m for name, m in methods.items() if m is None or m.study}
+    grid = [*itertools.product(datasets, methods, map(int, wanted["seeds"]))]
+    also = _also(spec, datasets, wanted, only)
+    methods |= {m: _load_method(m, errors) for _, m, _ in also if m not in methods}
     recipes = {name: _load("recipes", name, Recipe, errors)
                for name in {method.recipe for method in methods.values() if method}}
     cells = {}
-    for (d, dataset), (m, method), seed in itertools.product(
-            datasets.items(), methods.items(), wanted["seeds"]):
+    for d, m, seed in dict.fromkeys(grid + also):
+        dataset, method = datasets[d], methods[m]
         named = (wanted["methods"] and only.get("methods")) or not dataset or not dataset.methods
         if dataset and method and recipes[method.recipe] and (named or m in dataset.methods):
             layers = _layers(scale, spec, d, dataset, m, method, recipes[method.recipe])
-            cells[d, m, int(seed)] = _cell(scale, spec, d, dataset, m, method, seed, layers,
-                                           errors)
+            cells[d, m, seed] = _cell(scale, spec, d, dataset, m, method, seed, layers, errors)
     _check_names(scale, spec, datasets, recipes, errors)
     errors += [f"methods/{name}.yaml: base: unknown {method.base!r}; known are "
                f"{', '.join(method_names())}" for name, method in methods.items()
@@ -401,6 +409,15 @@ def load_study(scale: str | None = None, **only: object) -> Study:
     shaped = {d: _shaped(dataset, _pick(spec, d)) for d, dataset in datasets.items()}
     return Study(scale=scale, about=spec.about, generated=spec.generated, datasets=shaped,
                  figures=spec.figures, threads=spec.threads, gpus=spec.gpus, cells=cells)
+
+
+def _also(spec: Scale, datasets: dict, wanted: dict, only: dict) -> list[tuple[str, str, int]]:
+    """The cells that the scale names beside its grid, as far as `only` leaves them."""
+    kept = {key: {str(one) for one in wanted[key]} for key in ("methods", "seeds")
+            if only.get(key) is not None and wanted[key]}
+    return [(d, m, seed) for d in datasets if d in spec.by_dataset
+            for m, seeds in spec.by_dataset[d].also.items() for seed in seeds
+            if m in kept.get("methods", {m}) and str(seed) in kept.get("seeds", {str(seed)})]
 
 
 def check_references(study: Study) -> None:
@@ -488,7 +505,7 @@ def _layers(scale, spec, d, dataset, m, method, recipe):
     yield f"datasets/{d}.yaml", {"train": dataset.train, "model": dataset.model.get(module, {})}
     yield f"methods/{m}.yaml", {"train": method.train, "model": method.options}
     for part in _pick(spec, d, m):
-        sections = part.model_dump(exclude={"shape", "code_dim"}, exclude_defaults=True)
+        sections = part.model_dump(exclude={"shape", "code_dim", "also"}, exclude_defaults=True)
         sections["model"] = sections.get("model", {}).get(module, {})
         yield f"scales/{scale}.yaml", sections
 
@@ -516,6 +533,12 @@ def _check_names(scale, spec, datasets, recipes, errors) -> None:
                              ("generated.plant", plant, names("datasets"))):
         errors += [f"scales/{scale}.yaml: {key}.{name}: unknown; known are {', '.join(known)}"
                    for name in used if name not in known]
+    errors += [f"scales/{scale}.yaml: by_dataset.{d}.also.{name}: unknown; known are "
+               f"{', '.join(method_names())}" for d, part in spec.by_dataset.items()
+               for name in part.also if name not in method_names()]
+    if spec.every.also:
+        errors.append(f"scales/{scale}.yaml: every.also: names cells of one data set; move it "
+                      "under by_dataset")
     parts = [(f"scales/{scale}.yaml", part) for part in
              (spec.every, *spec.by_dataset.values(), *spec.by_method.values())]
     parts += [(f"datasets/{name}.yaml", part) for name, part in datasets.items()]

@@ -181,7 +181,8 @@ class State:
         factor = lr_factor(step, self.total, self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
-        losses = self.model.loss(*x)
+        with self.fabric.autocast():  # Fabric turns to half by itself only under DDP
+            losses = self.model.loss(*x)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(losses["loss"])
         if self.settings.clip:
