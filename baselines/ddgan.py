@@ -295,7 +295,7 @@ class Discriminator(nn.Module):
         for block in self.blocks:
             h = block(h, time)
         h = F.leaky_relu(self.late(torch.cat([h, batch_spread(h)], 1)), 0.2)
-        return self.last(h.sum((2, 3)))[:, 0]
+        return self.last(h.sum((2, 3)))[:, 0].float()
 
 
 class Judge(nn.Module):
@@ -324,9 +324,9 @@ class PixelNorm(nn.Module):
 
 def batch_spread(h: Tensor, largest: int = 4) -> Tensor:
     """Standard deviation in groups of up to 4 images, mean over all else, as a map (B, 1, h, w)."""
-    groups = h.unflatten(0, (math.gcd(len(h), largest), -1))
+    groups = h.float().unflatten(0, (math.gcd(len(h), largest), -1))
     spread = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
-    return spread.repeat(len(groups))[:, None, None, None].expand(-1, 1, *h.shape[2:])
+    return spread.to(h).repeat(len(groups))[:, None, None, None].expand(-1, 1, *h.shape[2:])
 
 
 def resampled(x: Tensor, factor: float) -> Tensor:

@@ -66,7 +66,10 @@ def told(lines: list[str], *words: str) -> bool:
 def test_every_scale_loads_with_every_set_and_method(scale: str):
     sets, methods = config.names("datasets"), config.method_names()
     study = load_study(scale, datasets=sets, methods=methods)
-    assert set(study.cells) == set(product(sets, methods, study.seeds))
+    spec = yaml.safe_load((ROOT / "config" / "scales" / f"{scale}.yaml").read_text())
+    also = {(d, m, seed) for d, part in spec.get("by_dataset", {}).items()
+            for m, seeds in part.get("also", {}).items() for seed in seeds}
+    assert set(study.cells) == set(product(sets, methods, spec.get("seeds", [0]))) | also
     assert load_study(scale).cells
 
 
@@ -281,6 +284,31 @@ def test_a_method_with_its_own_number_of_prototypes_keeps_it_unless_the_scale_sa
 def test_lists_on_a_command_line_restrict_the_grid():
     study = load_study("tiny", datasets="celeba, fashion_mnist", methods="ddpm", seeds=[3, 4])
     assert set(study.cells) == set(product(["celeba", "fashion_mnist"], ["ddpm"], [3, 4]))
+
+
+def test_a_scale_names_cells_beside_its_grid_which_a_command_line_restricts_too(folder):
+    edit(folder / "scales" / "tiny.yaml", {"methods": ["ddpm", "patronus"], "by_dataset": {
+        "celeba": {"also": {"patronus": [0, 2], "distinct_05": [1]}}}})
+    more = {("celeba", "patronus", 2), ("celeba", "distinct_05", 1)}
+    sets = ["celeba", "ffhq"]
+    study = load_study("tiny", datasets=sets)
+    assert set(study.cells) == set(product(sets, ["ddpm", "patronus"], [0])) | more
+    assert study.cell("celeba", "patronus", 2).code_dim == 8  # settings as in the grid
+    assert [c.seed for c in study.siblings(study.cell("celeba", "patronus", 0))] == [2]
+    assert study.siblings(study.cell("ffhq", "patronus", 0)) == []
+    assert not more & set(load_study("tiny", datasets=["ffhq"]).cells)
+    assert set(load_study("tiny", datasets=["celeba"], seeds="0,2").cells) - more == \
+        set(product(["celeba"], ["ddpm", "patronus"], [0, 2])) - more
+    assert set(load_study("tiny", datasets=["celeba"], methods=["distinct_05"]).cells) == {
+        ("celeba", "distinct_05", 0), ("celeba", "distinct_05", 1)}
+
+
+def test_cells_beside_the_grid_are_checked_like_all_names(folder):
+    edit(folder / "scales" / "tiny.yaml", {"every": {"also": {"ddpm": [1]}}, "by_dataset": {
+        "celeba": {"also": {"patronos": [0]}}}})
+    lines = complaints(datasets=["celeba"], methods=["ddpm"])
+    assert told(lines, "scales/tiny.yaml", "celeba.also.patronos", "unknown", "patronus")
+    assert told(lines, "scales/tiny.yaml", "every.also", "by_dataset")
 
 
 def test_a_set_outside_the_study_comes_only_when_named():

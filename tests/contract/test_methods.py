@@ -1,5 +1,6 @@
 """Every method in the folder keeps the contract of patronus/method.py; none is listed here."""
 
+import copy
 import importlib
 import inspect
 import typing
@@ -137,6 +138,24 @@ def test_a_gradient_reaches_every_trainable_parameter(method: str):
 def test_code_parameters_are_parameters_of_the_model(model: Method):
     own = {id(p) for p in model.parameters()}
     assert all(id(p) in own for p in model.code_parameters())
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
+def test_in_half_precision_the_loss_is_nearly_the_same_and_gradients_are_finite(
+        method: str, model: Method, kind: torch.dtype):
+    if not model.able("loss"):
+        return
+    model = copy.deepcopy(model).train().requires_grad_(True)
+    torch.manual_seed(5)
+    whole = loss_of(model)["loss"].item()
+    torch.manual_seed(5)
+    with torch.autocast("cpu", kind):
+        half = loss_of(model)["loss"]
+    half.backward()
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(whole, rel=0.05, abs=0.01)
+    assert [name for name, p in model.named_parameters()
+            if p.grad is not None and not p.grad.isfinite().all()] == []
 
 
 def test_a_method_without_a_loss_has_no_trainable_parameter(model: Method):

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from patronus import checkpoint, train
 from patronus.config import Train, load_study, method_names
 from patronus.errors import Problem
+from patronus.fabric import Fabric
 from patronus.files import load_json, locked, save_json, save_npy, sha256
 from patronus.method import to_unit
 from patronus.model import Model
@@ -129,6 +130,25 @@ def test_a_method_without_the_model_it_stands_on_is_refused_with_the_cure(study:
 
 
 # the loop itself
+
+
+@pytest.mark.parametrize(("precision", "denoiser"), [
+    ("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_half_precision_reaches_the_denoiser_and_spares_the_distances(tmp_path, precision, denoiser):
+    net, seen = model(), {}
+
+    def see(name: str):
+        return lambda _module, _given, answer: seen.update({name: answer.dtype})
+
+    net.denoiser.first.register_forward_hook(see("denoiser"))
+    net.prototypes.encoder.register_forward_hook(see("encoder"))
+    net.prototypes.register_forward_hook(see("s"))
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    state = train.State(fabric, net, SETTINGS, 1, tmp_path, "a")
+    loss = state.update(0, to_unit(torch.from_numpy(IMAGES[:8])))["loss"]
+    assert seen == {"denoiser": denoiser, "encoder": torch.float32, "s": torch.float32}
+    assert loss.dtype == torch.float32
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
 
 
 def model() -> Model:
