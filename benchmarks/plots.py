@@ -17,7 +17,8 @@ def sampling(about: dict) -> plt.Figure:
     ways = about["ways"]
     for solver, (mark, colour, label) in LOOKS.items():
         plain = sorted((one for one in ways.values() if one["solver"] == solver
-                        and one["reuse"] == 1 and not one["int8"]), key=lambda one: one["steps"])
+                        and one["reuse"] == 1 and not one["int8"] and not one["half"]),
+                       key=lambda one: one["steps"])
         draw(axes, plain, mark + "-", colour, label)
         for one in plain:
             note(axes, one, f"{one['steps']}")
@@ -26,6 +27,7 @@ def sampling(about: dict) -> plt.Figure:
         for one in cheaper:
             note(axes, one, f"{one['steps']}/{one['reuse']}", below=True)
     draw(axes, [one for one in ways.values() if one["int8"]], "x", style.INK, "DDIM, int8 weights")
+    draw(axes, [one for one in ways.values() if one["half"]], "+", style.INK, "DPM, bfloat16")
     axes[0].set(yscale="log", ylabel="RMS to 1000 steps of DDIM\n(levels of 0 to 255)")
     axes[1].axhline(1.02, color=style.FAINT, lw=0.6, ls=":")
     axes[1].axhline(1, color=style.FAINT, lw=0.6)

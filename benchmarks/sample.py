@@ -39,7 +39,8 @@ WAYS = {f"{solver}-{n}": Sample(solver=solver, steps=n) for solver, some in STEP
         for n in some} | {
     f"{solver}-{n}-reuse{k}": Sample(solver=solver, steps=n, reuse=k)
     for solver, n in (("ddim", 50), ("dpm", 20)) for k in (2, 3, 5)} | {
-    "ddim-50-int8": Sample(solver="ddim", steps=50, int8=True)}
+    "ddim-50-int8": Sample(solver="ddim", steps=50, int8=True),
+    "dpm-20-half": Sample(solver="dpm", steps=20, half=True)}
 BATCH, DRAWS, NEAR = 16, 400, 1.02
 
 
@@ -93,7 +94,8 @@ def quality(asked: Asked, kept: Path) -> dict[str, dict]:
     far = {name: distances(asked.features_of(images), tests) for name, (images, _) in drawn.items()}
     return {name: {
         "steps": WAYS[name].steps, "solver": WAYS[name].solver, "reuse": WAYS[name].reuse,
-        "int8": WAYS[name].int8, "seconds_per_image": seconds / asked.count,
+        "int8": WAYS[name].int8, "half": WAYS[name].half,
+        "seconds_per_image": seconds / asked.count,
         "times_faster": drawn[REFERENCE][1] / seconds,
         "rms_to_reference": float(np.sqrt(((images - whole) ** 2).mean())),
         "fd_cls": float(far[name][0]),
@@ -108,7 +110,10 @@ def interval(values: np.ndarray) -> dict[str, float]:
 
 
 def steps(model: Method, options: dict, rounds: int) -> dict:
-    """Seconds of one step of BATCH images: as published, then one change after the other."""
+    """Seconds of one step of BATCH images: as published, then one change after the other.
+
+    `options` are the sizes of its network; only shape and kind are taken of `model`.
+    """
     x = torch.rand(BATCH, *model.shape, device=DEVICE)
     t, code = torch.full((BATCH,), 500, device=DEVICE), torch.rand(BATCH, model.code_dim,
                                                                   device=DEVICE)
@@ -164,6 +169,7 @@ def main() -> None:
         "images_seen": record["found"]["images_seen"], "tests": min(5000, len(asked.tests)),
         "step": steps(
             asked.model, load_json(asked.folder / "config.json")["model"], given.rounds),
+        "published_step": steps(asked.model, {}, given.rounds),
         "ways": found, "chosen": best})
     ratio = found[best]["fd_cls_over_reference"]["value"]
     print(f"{best}: {found[best]['times_faster']:.0f} times faster than {REFERENCE}, FD-cls "

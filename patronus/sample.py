@@ -47,7 +47,8 @@ def work(job: Job) -> dict:
     return {"counts": counts, "steps": job.cell.sample.steps,
             "sampler": {"ddim": "DDIM, eta = 0", "dpm": "DPM-Solver++(2M)"}[makers.how["solver"]]
             if "solver" in makers.how else "the method's own decode",
-            "reuse": job.cell.sample.reuse, "int8": job.cell.sample.int8}
+            "reuse": job.cell.sample.reuse, "int8": job.cell.sample.int8,
+            "half": job.cell.sample.half}
 
 
 @torch.inference_mode()
@@ -66,9 +67,9 @@ def drawing(model: Method, settings: Sample) -> tuple[Method, dict]:
     """The model that draws from noise, as cheap as `settings` have it, and its decode's options."""
     if not isinstance(model, Denoising):
         return model, {}
-    if settings.reuse > 1 or settings.int8:
+    if settings.reuse > 1 or settings.int8 or settings.half:
         model = deepcopy(model)
-        faster(model, settings.reuse, settings.int8)
+        faster(model, settings.reuse, settings.int8, settings.half)
     own = type(model).decode is not Denoising.decode
     return model, {} if own else {"solver": settings.solver}
 

@@ -12,6 +12,7 @@ from patronus.errors import Problem
 from patronus.faster import Reusing, faster, from_int8, round_weights, to_int8
 from patronus.model import Model
 from patronus.sample import drawing
+from patronus.unet import UNet
 
 
 @pytest.fixture
@@ -69,6 +70,19 @@ def test_in_between_the_features_are_old_and_the_time_is_new(model, given):
     assert not torch.allclose(found, plain(x, late, code))
 
 
+def test_half_runs_the_network_in_bfloat16_and_answers_in_float32_nearly_the_same(model, given):
+    x, code = given
+    plain, t = model.denoiser(x, torch.full((2,), 500), code), torch.full((2,), 500)
+    drawn_by, _ = drawing(model, Sample(half=True))
+    seen = []
+    drawn_by.denoiser.denoiser.last.register_forward_hook(
+        lambda _module, _given, answer: seen.append(answer.dtype))
+    found = drawn_by.denoiser(x, t, code)
+    assert seen == [torch.bfloat16] and found.dtype == torch.float32
+    assert 0 < (found - plain).norm() < 0.02 * plain.norm()
+    assert isinstance(model.denoiser, UNet)  # as trained
+
+
 @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (5, 7)])
 def test_rounded_weights_are_off_by_half_a_level_at_most(shape):
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -96,7 +110,7 @@ def test_what_draws_is_a_copy_and_the_model_stays_as_trained(model):
     assert isinstance(drawn_by.denoiser, Reusing)
     assert how == {"solver": "dpm"}
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert drawing(model, Sample()) == (model, {"solver": "ddim"})
+    assert drawing(model, Sample()) == (model, {"solver": "dpm"})
 
 
 def test_a_method_with_a_decoder_of_its_own_keeps_it():

@@ -134,7 +134,8 @@ def test_a_method_without_the_model_it_stands_on_is_refused_with_the_cure(study:
 
 @pytest.mark.parametrize(("precision", "denoiser"), [
     ("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
-def test_half_precision_reaches_the_denoiser_and_spares_the_distances(tmp_path, precision, denoiser):
+def test_half_precision_reaches_the_denoiser_and_spares_the_distances(
+        tmp_path, precision, denoiser):
     net, seen = model(), {}
 
     def see(name: str):
