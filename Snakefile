@@ -100,7 +100,7 @@ def fair(wildcards):
     """What the same method does where nothing is tied together."""
     cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
     other = STUDY.cell(cell.reference, wildcards.method, wildcards.seed)
-    return other.folder("interventions") / DONE
+    return [other.folder(stage) / DONE for stage in ("data", "codes", "interventions")]
 
 
 def unconditional(wildcards):
@@ -281,7 +281,7 @@ rule validate:
 
 
 rule diagnose:
-    input: made("interventions"), fair
+    input: made("data"), made("codes"), made("interventions"), fair
     output: made("shortcut")
     params: key=key("shortcut", "analysis.shortcut")
     log: log("shortcut")

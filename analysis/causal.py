@@ -146,6 +146,34 @@ def shortcut_score(biased: np.ndarray, unbiased: np.ndarray, rng: np.random.Gene
                     *np.quantile(draws, LEVELS, axis=-1))
 
 
+def told_apart(code: np.ndarray, label: np.ndarray, fixed: np.ndarray) -> float:
+    """AUROC of a code (n,) for a label (n,) among images that are alike in another label, `fixed`.
+
+    All pairs of images of which one has the label, the other has not, and both have or both lack
+    `fixed`: the share in which the first has the higher code. Labels are 0, 1 or NaN (unknown, left
+    out). So a tie between the two labels cannot help. NaN without such a pair.
+    """
+    won = pairs = 0.0
+    for value in (0, 1):
+        some = (fixed == value) & ~np.isnan(label)
+        count = (label[some] == 1).sum() * (label[some] == 0).sum()
+        if count:
+            won += count * auroc_matrix(code[some, None], label[some, None])[0, 0]
+            pairs += count
+    return won / pairs if pairs else np.nan
+
+
+def told_apart_within(code: np.ndarray, label: np.ndarray, fixed: np.ndarray,
+                      rng: np.random.Generator, draws: int = 200) -> Estimate:
+    """`told_apart` with the 95 % interval of a bootstrap over images."""
+    value = told_apart(code, label, fixed)
+    if np.isnan(value):
+        return Estimate(*(np.array(np.nan),) * 3)
+    chosen = rng.integers(0, len(code), (draws, len(code)))
+    drawn = [told_apart(code[rows], label[rows], fixed[rows]) for rows in chosen]
+    return Estimate(np.array(value), *np.nanquantile(drawn, LEVELS))
+
+
 def detection(score: np.ndarray, planted: list[tuple[int, int]]) -> float:
     """AUROC of |score| (K, K) for finding the planted pairs (a, b) among all pairs.
 

@@ -314,7 +314,7 @@ def about(job: Job, data: Prepared, found: dict[str, np.ndarray]) -> dict:
             "generated": cell.generated, "split": "test", "scale": cell.scale,
             "steps": trained["steps"], "images_seen": trained["images_seen"],
             "ddim_steps": cell.intervene.steps, "outputs": names,
-            "parts": [{"output": name, "negated": bool(no)}
+            "parts": [{"output": name, "name": data.name_of(name), "negated": bool(no)}
                       for name, no in zip(names, found["negated"], strict=True)],
             "reference": judge(cell), "classifier": scores,
             "shortcut": [list(pair) for pair in cell.shortcut] or None}

@@ -11,25 +11,31 @@ five dimensions that tell most of a are raised, in the biased model minus in the
     images, recon (2, q, C, H, W), edited (2, P, q, C, H, W) uint8 test images as the biased and the
     unbiased model show them, edited by the best dimension dims (2, P) of each pair's a;
     before, after (2, P, q): P(b) in these; rows (n,) of the test images of the biased model;
-    outputs (K,) names of the parts
+    outputs (K,) names of the parts; told (2, P, 2) with told_low, told_high: what the dimension
+    `dims` tells in test images, AUROC for a among images alike in b, and for b among images alike
+    in a (causal.told_apart): a dimension that has learned a tells a, one that took the shortcut b
 
 and shortcut.json: `about` of the biased cell, parts, pairs, n, who was compared, and the `strength`
 of the tie: in which share of the training images the second of two planted attributes is present
 exactly when the first is (0.5: by chance), null for data that are no stand-in. No torch here.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from analysis import causal
-from patronus.config import stage_folder
+from patronus.config import Cell, stage_folder
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npz
+from patronus.prepared import Prepared
 from patronus.seeds import seed_for
 from patronus.stage import Job, run
 
 SIDES = ("biased", "unbiased")
+MOST = 5000  # test images of which it is asked what a dimension tells
 
 
 class Answered:
@@ -57,6 +63,11 @@ class Answered:
     def names(self) -> list[str]:
         return [part["output"] for part in self.parts]
 
+    def label(self, data: Prepared, name: str) -> np.ndarray:
+        """(n,) of 0, 1 or NaN: which test images show a part."""
+        negated = next(one["negated"] for one in self.parts if one["output"] == name)
+        return causal.as_parts(data.output("test", name), np.array(negated))
+
     def at(self, names: list[str]) -> np.ndarray:
         """Positions of these parts on this cell's axes."""
         return np.array([self.names.index(name) for name in names])
@@ -66,7 +77,8 @@ class Answered:
         a, b = (self.at(list(names)) for names in zip(*pairs, strict=True))
         best = self.best[a]
         return {"images": self.images[:q], "recon": self.recon_images[:q],
-                "edited": self.edited_images[best, :q], "dims": self.dims[best],
+                "edited": self.edited_images[best, :q],
+                "dims": np.where(best < 0, -1, self.dims[best]),
                 "before": self.recon[:q, b].T, "after": self.edited[best, :q, b]}
 
 
@@ -84,17 +96,39 @@ def work(job: Job) -> dict:
     names = [name for name in sides[0].names if name in sides[1].names]
     pairs = known(cell.shortcut, names, cell.dataset)
     found, paired = compare(*sides, names, pairs)
+    found |= told([tests(job.folder, cell), tests(partial(fair, job), cell)], sides,
+                  found["dims"], pairs)
     save_npz(job.out / "shortcut.npz", **found)
-    save_json(job.out / "shortcut.json", about(*sides, names, pairs, paired)
-              | {"strength": planted(job)})
+    said = about(*sides, names, pairs, paired) | {"strength": planted(job)}
+    data = Prepared.open(job.folder("data"))
+    said["parts"] = [part | {"name": data.name_of(part["output"])} for part in said["parts"]]
+    save_json(job.out / "shortcut.json", said)
     return {"detection": None if np.isnan(found["detection"]) else float(found["detection"])}
 
 
-def fair(job: Job) -> Path:
-    """The interventions of the same method and seed where nothing is tied together."""
+def fair(job: Job, stage: str = "interventions") -> Path:
+    """A stage of the same method and seed where nothing is tied together."""
     cell = job.cell
-    return stage_folder("interventions", cell.scale, cell.reference or cell.dataset, cell.method,
-                        cell.seed)
+    return stage_folder(stage, cell.scale, cell.reference or cell.dataset, cell.method, cell.seed)
+
+
+def tests(folder: Callable[[str], Path], cell: Cell) -> tuple[np.ndarray, Prepared]:
+    """Codes (n, m) of the first test images of a model, and the data that have their labels."""
+    return np.load(folder("codes") / "test.npy")[:MOST], Prepared.open(folder("data"))
+
+
+def told(read: list, sides: tuple, dims: np.ndarray, pairs: list[list[str]]) \
+        -> dict[str, np.ndarray]:
+    """The arrays told* of shortcut.npz; `read` holds what `tests` gave of both sides."""
+    rng = np.random.default_rng(seed_for("shortcut", "told", sides[0].about["dataset"]))
+    found = np.full((len(sides), len(pairs), 2, 3), np.nan)
+    for g, ((codes, data), side) in enumerate(zip(read, sides, strict=True)):
+        for p, (pair, dim) in enumerate(zip(pairs, dims[g], strict=True)):
+            a, b = (side.label(data, name)[:len(codes)] for name in pair)
+            if dim >= 0:
+                found[g, p] = [causal.told_apart_within(codes[:, dim], a, b, rng),
+                               causal.told_apart_within(codes[:, dim], b, a, rng)]
+    return dict(zip(("told", "told_low", "told_high"), np.moveaxis(found, -1, 0), strict=True))
 
 
 def planted(job: Job) -> float | None:
@@ -147,5 +181,5 @@ def about(biased: Answered, unbiased: Answered, names: list[str], pairs: list[li
 
 
 if __name__ == "__main__":
-    run("shortcut", "analysis.shortcut", work, inputs=("interventions",),
-        beside=lambda job: [fair(job)])
+    run("shortcut", "analysis.shortcut", work, inputs=("data", "codes", "interventions"),
+        beside=lambda job: [fair(job, stage) for stage in ("data", "codes", "interventions")])

@@ -26,7 +26,8 @@ GAP = 0.15  # between blocks of images, in widths of an image
 
 def part_names(about: dict) -> list[str]:
     """The parts of a stage's `about` as a reader knows them: "No Beard = 0" is a beard."""
-    return [part["output"].replace("_", " ") + " = 0" * part["negated"] for part in about["parts"]]
+    return [part.get("name", part["output"]).replace("_", " ") + " = 0" * part["negated"]
+            for part in about["parts"]]
 
 
 class Arrays(dict):

@@ -57,6 +57,18 @@ class Prepared:
         """One row for each image, in their order; the label columns as float64, NaN = unknown."""
         return self._rows(split)[list(self.meta["labels"])].reset_index(drop=True)
 
+    def output(self, split: str, name: str) -> np.ndarray:
+        """(N,) of 0, 1 or NaN: a binary column, or "column=code": whether it has that code."""
+        column, _, code = name.partition("=")
+        values = self.labels(split)[column].to_numpy()
+        return np.where(np.isnan(values), np.nan, values == int(code)) if code else values
+
+    def name_of(self, output: str) -> str:
+        """"column=code" in words: "column: name of the code"; a binary column as it is."""
+        column, _, code = output.partition("=")
+        names = self.meta["labels"].get(column, {}).get("names")
+        return f"{column}: {names[int(code)]}" if code and names else output
+
     def parts(self) -> tuple[np.ndarray, list[str]]:
         """Masks uint32 (N_test, H, W) of the test images, and the names of their bits.
 

@@ -8,9 +8,11 @@
 # the same method without that tie: what both show is how the parts overlap, what only the left one
 # shows is the shortcut. Gray: an attribute no training image has, or all have.
 # (b) The outlined pairs: the change of P(b) in both models, and the score, which is their
-# difference; 95 % bootstrap intervals over images. (c) The first pair in the first random test
-# images, none chosen: the reconstruction above, the same with the best dimension of a raised below,
-# and P(b) in both. One such figure for each data set that ties attributes together.
+# difference; 95 % bootstrap intervals over images. Below, what the best dimension of a tells in
+# untied test images: AUROC for a among images alike in b (full), and for b among images alike in a
+# (open). One that learned a tells a; one that took the shortcut tells b. (c) The first pair in the
+# first random test images, none chosen: the reconstruction above, the same with the best dimension
+# of a raised below, and P(b) in both. One such figure for each data set that ties attributes.
 
 # %% tags=["parameters"]
 NEEDS = {
@@ -75,8 +77,10 @@ def effects(part, d):
 
 # %%
 def tied(part, d):
-    """(b) The tied pairs: both models and their difference, with intervals."""
-    ax, y = part.subplots(), np.arange(len(d.pairs))
+    """(b) The tied pairs: both models and their difference, and what their dimensions tell."""
+    y = np.arange(len(d.pairs))
+    (ax, below) = part.subplots(2, 1)
+    told(below, d, y)
     for offset, (key, (marker, colour)) in zip((-0.22, 0, 0.22), LOOKS.items(), strict=True):
         value, low, high = (d.arrays[f"{key}{end}"][tuple(d.pairs.T)]
                             for end in ("", "_low", "_high"))
@@ -93,6 +97,26 @@ def tied(part, d):
     part.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False,
                 columnspacing=1.0, handletextpad=0.3)
     part.suptitle("(b) the tied pairs", x=0.01, ha="left", weight="bold")
+
+
+# %%
+def told(ax, d, y):
+    """Below (b): AUROC of each pair's dimension for a where b is fixed, and the other way round."""
+    for offset, (g, side) in zip((-0.15, 0.15), enumerate(SIDES), strict=True):
+        marker, colour = LOOKS[side]
+        for which, fill in enumerate((colour, "white")):
+            value, low, high = (d.arrays[f"told{end}"][g, :, which]
+                                for end in ("", "_low", "_high"))
+            ax.errorbar(value, y + offset, xerr=np.abs([value - low, high - value]), marker=marker,
+                        color=colour, markerfacecolor=fill, markersize=3.5, linestyle="none",
+                        elinewidth=0.9)
+    ax.axvline(0.5, color="0.6", linewidth=0.6, zorder=0)
+    ax.set(ylim=(len(y) - 0.4, -0.6), yticks=y, xlim=(0, 1),
+           xlabel="AUROC for a, b fixed (full); for b, a fixed (open)",
+           yticklabels=[d.names[a] for a, _ in d.pairs])
+    ax.tick_params(axis="y", length=0)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
 
 
 # %%

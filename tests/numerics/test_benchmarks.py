@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import growth, prepare, sample, startup, study, timing, train
+from benchmarks import devices, growth, prepare, sample, startup, study, timing, train
 from patronus.config import load_study
 from patronus.fabric import Fabric
 
@@ -194,3 +194,17 @@ def test_the_way_chosen_is_the_fastest_that_is_good_enough_interval_and_all():
     values = np.array([1.0, *np.linspace(0.9, 1.1, 401)])
     assert sample.interval(values) == {"value": 1.0, "low": pytest.approx(0.905),
                                        "high": pytest.approx(1.095)}
+
+
+# devices
+
+
+def test_devices_are_doubled_up_to_the_most():
+    assert [devices.counts(most) for most in (1, 2, 6, 8)] == [
+        [1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+
+
+def test_scaling_is_of_medians_and_per_device():
+    found = devices.scaling({1: [4.0, 8.0, 9.0], 4: [2.0, 1.0, 4.0]})
+    assert found["1"]["times_faster"] == found["1"]["efficiency"] == 1
+    assert (found["4"]["times_faster"], found["4"]["efficiency"]) == (4, 1)

@@ -524,6 +524,32 @@ def test_truths_of_classes_are_one_hot(place):
                                   [[0, 0, 1, 1], [nan, nan, nan, 0], [1, 0, 0, nan]])
 
 
+@pytest.mark.parametrize(("follows", "a", "b"), [("a", 1, 0.5), ("b", 0.5, 1), ("none", 0.5, 0.5)])
+def test_what_a_dimension_tells_is_asked_where_the_other_label_is_fixed(follows, a, b):
+    rng = np.random.default_rng(0)
+    one = (rng.random(4000) < 0.5).astype(float)
+    other = np.where(rng.random(4000) < 0.9, one, 1 - one)  # tied in nine of ten
+    code = rng.normal(size=4000) + 20 * {"a": one, "b": other, "none": 0}[follows]
+    found = [causal.told_apart(code, one, other), causal.told_apart(code, other, one)]
+    np.testing.assert_allclose(found, [a, b], atol=0.04)
+    if follows == "b":  # as a number without strata, the tie makes a look well known
+        assert causal.told_apart(code, one, np.zeros(4000)) > 0.85
+
+
+def test_what_a_dimension_tells_pools_pairs_and_leaves_out_the_unknown():
+    code = np.array([1.0, 2, 3, 9, 1, 5])
+    label, fixed = np.array([0, 1, 1, 1, 1, np.nan]), np.array([0, 0, 0, np.nan, 1, 0])
+    assert causal.told_apart(code, label, fixed) == 1  # (2, 1) and (3, 1); the rest has no partner
+    assert causal.told_apart(np.array([3.0, 2, 3, 9, 1, 5]), label, fixed) == 0.25
+    assert np.isnan(causal.told_apart(code, label, label))
+    estimate = causal.told_apart_within(code, label, label, np.random.default_rng(0))
+    assert np.isnan(estimate.value) and np.isnan(estimate.low)
+    rng = np.random.default_rng(1)
+    label = (rng.random(200) < 0.5).astype(float)
+    found = causal.told_apart_within(label + rng.normal(size=200), label, np.zeros(200), rng)
+    assert 0.6 < found.low < found.value < found.high < 0.9
+
+
 def answered(folder: Path, dataset: str, strength: float, negated: tuple = (False,) * PARTS):
     """Writes the interventions of a painter with a planted tie, as the stage would."""
     found = asked(Painter(tied(strength)))
@@ -539,12 +565,31 @@ def answered(folder: Path, dataset: str, strength: float, negated: tuple = (Fals
                                      for k, no in enumerate(negated)]})
 
 
+def witnessed(of: Cell, follows: int) -> None:
+    """Labels p0, p1, ... of 60 test images, and codes whose dimension 0 follows one of them."""
+    folder, rng = of.folder("data"), RNG(0)
+    labels = rng.integers(0, 2, (60, PARTS))
+    codes = rng.random((60, PARTS), np.float32)
+    codes[:, 0] += labels[:, follows]
+    of.folder("codes").mkdir(parents=True)
+    np.save(of.folder("codes") / "test.npy", codes)
+    folder.mkdir(parents=True)
+    names = [f"p{k}" for k in range(PARTS)]
+    (folder / "table.csv").write_text("\n".join([
+        "id,split,row," + ",".join(names),
+        *(f"{i},test,{i}," + ",".join(map(str, row)) for i, row in enumerate(labels))]) + "\n")
+    save_json(folder / "meta.json", {"counts": {"test": 60}, "labels": dict.fromkeys(
+        names, {"kind": "binary"})})
+
+
 @pytest.mark.parametrize("negated", [(False,) * PARTS, (False, True, False, False)])
 def test_the_diagnosis_compares_two_cells(tmp_path, monkeypatch, negated):
     monkeypatch.chdir(tmp_path)
     biased = cell("tied", shortcut=[("p0", "p1")], reference="toys")
     answered(biased.folder("interventions"), "tied", 0.8, negated)
     answered(cell().folder("interventions"), "toys", 0.0, negated)
+    witnessed(biased, 1)
+    witnessed(cell(), 0)
     stage = job("shortcut", biased)
     assert shortcut.work(stage) == {"detection": 1.0}
     found, about = np.load(stage.out / "shortcut.npz"), load_json(stage.out / "shortcut.json")
@@ -556,6 +601,10 @@ def test_the_diagnosis_compares_two_cells(tmp_path, monkeypatch, negated):
     assert found["unbiased"][0, 1] == pytest.approx(0, abs=1e-6)
     assert found["edited"].shape == (2, 1, 8, 1, SIDE, SIDE)
     assert (found["dims"] == 0).all()
+    tells_b = 0 if negated[1] else 1  # it is raised by p1, whose part then is not seen
+    np.testing.assert_allclose(found["told"], [[[0.5, tells_b]], [[1, 0.5]]], atol=0.15)
+    assert (found["told_low"] <= found["told"]).all()
+    assert [part["name"] for part in about["parts"]] == [f"p{k}" for k in range(PARTS)]
     rise = (found["after"] - found["before"]).mean(-1)[:, 0]
     assert rise[0] > 0.1 and rise[1] == pytest.approx(0, abs=1e-6)
 
@@ -572,6 +621,8 @@ def test_a_diagnosis_without_answers_or_pairs(tmp_path, monkeypatch):
     with pytest.raises(Problem, match="toys.yaml: names no `shortcut`"):
         shortcut.work(job("shortcut", cell()))
     biased = cell("tied", shortcut=[("p0", "hat")], reference="toys")
+    witnessed(biased, 1)
+    witnessed(cell(), 0)
     answered(biased.folder("interventions"), "tied", 0.8)
     none = cell().folder("interventions") / "none.json"
     none.parent.mkdir(parents=True)
