@@ -3,7 +3,8 @@
 Copies from results/<scale>/ into paper/results/<scale>/: tables, pictures of figures, the measures
 of every cell, and of every trained model its weights (rounded to 16 bits), settings, losses and
 record beside a card. README.md lists it with commands and times. Nothing of it is written by hand.
-Cells that were not made, and files over 3 MB, are named there and left out.
+Cells that were not made, and files over 3 MB, are named there and left out. `--weights` carries the
+weights of some models only, to keep a clone small; the others keep card, settings, losses, record.
 """
 
 import argparse
@@ -36,30 +37,33 @@ def made(study: Study, stage: str) -> list[Cell]:
             if (cell.folder(stage) / "record.json").is_file()]
 
 
-def carry_model(cell: Cell, out: Path) -> None:
-    """Weights as 16-bit floats, and what stands beside them."""
+def carry_model(cell: Cell, out: Path, whole: bool) -> None:
+    """Weights as 16-bit floats (of a `whole` one), and what stands beside them."""
     from safetensors.torch import load_file, save_file  # torch is slow to import
 
     source = cell.folder("checkpoints")
     verified(source)
     out.mkdir(parents=True, exist_ok=True)
     weights = load_file(source / "model.safetensors")
-    save_file({name: value.half() if value.is_floating_point() else value
-               for name, value in weights.items()}, out / "model.safetensors")
+    if whole:
+        save_file({name: value.half() if value.is_floating_point() else value
+                   for name, value in weights.items()}, out / "model.safetensors")
     for name in ("config.json", "history.csv", "record.json"):
         shutil.copyfile(source / name, out / name)
-    save_text(out / "README.md", card(cell, sum(value.numel() for value in weights.values())))
+    numbers = sum(value.numel() for value in weights.values())
+    save_text(out / "README.md", card(cell, numbers, whole))
 
 
-def card(cell: Cell, parameters: int) -> str:
+def card(cell: Cell, numbers: int, whole: bool) -> str:
     """The model card: what it is, on what and how long it was trained, what it scores."""
     record = load_json(cell.folder("checkpoints") / "record.json")
     found, train = record["found"], cell.train
     title = cell.dataset if not cell.generated else f"{cell.dataset} (generated stand-in)"
     return "\n".join([
         f"# {cell.title} on {title}, seed {cell.seed}", "",
-        f"`{cell.module}`, {parameters:,} numbers in its weights (rounded to 16 bits here), images "
-        f"{cell.shape}, code of {cell.code_dim if coded(cell) else 0} dimensions.", "",
+        f"`{cell.module}`, {numbers:,} numbers in its weights "
+        f"({'rounded to 16 bits here' if whole else 'not carried here'}), images {cell.shape}, "
+        f"code of {cell.code_dim if coded(cell) else 0} dimensions.", "",
         f"**Training**: {found['images_seen']:,} images seen ({found['steps']:,} steps of "
         f"{train.batch_size}), {found['train_seconds'] / 60:.0f} minutes, {found['precision']}, on "
         f"{record['device'].get('gpu', str(record['device'].get('threads')) + ' CPU thread')}; "
@@ -68,7 +72,8 @@ def card(cell: Cell, parameters: int) -> str:
         "**Scores** (95 % intervals where the measure has them):", "", *scores(cell), "",
         LIMITS.replace("\n", " "), "",
         f"    patronus explain IMAGE --model {OUT.relative_to(ROOT) / cell.scale}/checkpoints/"
-        f"{cell_folder(cell)}", ""])
+        f"{cell_folder(cell)}" if whole else
+        f"    snakemake {cell.folder('checkpoints')}/record.json --config scale={cell.scale}", ""])
 
 
 def coded(cell: Cell) -> bool:
@@ -143,14 +148,18 @@ def index(study: Study, papers: list[str], left_out: list[str]) -> str:
         f"Left out, over 3 MB: {', '.join(left_out) or 'nothing'}.", ""])
 
 
-def deposit(study: Study, out: Path) -> None:
-    """Fill `out` anew. Raises Problem if nothing was made, or if a result was altered."""
+def deposit(study: Study, out: Path, weights: set[str] | None = None) -> None:
+    """Fill `out` anew, with the weights of the first seed of these methods, or of all models.
+
+    Raises Problem if nothing was made, or if a result was altered.
+    """
     if not made(study, "checkpoints"):
         raise Problem(f"results/{study.scale}/checkpoints: no model was trained; run `make "
                       f"reproduce SCALE={study.scale}` first")
     shutil.rmtree(out, ignore_errors=True)
     for cell in made(study, "checkpoints"):
-        carry_model(cell, out / "checkpoints" / cell_folder(cell))
+        whole = weights is None or cell.method in weights and cell.seed == 0
+        carry_model(cell, out / "checkpoints" / cell_folder(cell), whole)
     for cell in made(study, "measures"):
         target = out / "measures" / cell_folder(cell)
         target.mkdir(parents=True)
@@ -167,9 +176,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", required=True)
     parser.add_argument("--seeds", help="those of the study, separated by commas")
+    parser.add_argument("--weights", help="methods whose seed 0 keeps its weights, separated by "
+                        "commas; all models do when none is named")
     given = parser.parse_args()
     only = {"seeds": given.seeds} if given.seeds else {}
-    deposit(load_study(given.scale, **only), OUT / given.scale)
+    weights = set(given.weights.split(",")) if given.weights else None
+    deposit(load_study(given.scale, **only), OUT / given.scale, weights)
     print(f"{(OUT / given.scale).relative_to(ROOT)}: git can carry this")
 
 

@@ -76,6 +76,18 @@ def test_the_card_says_what_record_and_measures_say(here, made):
     assert "| fid" not in card  # it has no value
 
 
+def test_models_that_are_not_named_keep_all_but_their_weights(here, made):
+    deposit.deposit(STUDY, here / "out", {"ddpm"})
+    folder = here / "out/checkpoints/celeba/patronus/seed0"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "README.md", "config.json", "history.csv", "record.json"]
+    card = (folder / "README.md").read_text()
+    assert "not carried here" in card and "--model" not in card
+    assert "snakemake results/tiny/checkpoints/celeba/patronus/seed0/record.json" in card
+    deposit.deposit(STUDY, here / "out", {"patronus"})
+    assert (folder / "model.safetensors").is_file()
+
+
 def test_what_lacks_is_named_and_nothing_is_too_large_for_git(here, made):
     deposit.deposit(STUDY, here / "out")
     index = (here / "out" / "README.md").read_text()
