@@ -135,7 +135,8 @@ def _serve(listener: socket.socket, parent: int) -> None:
             _run()
             code[0] = 0
         except SystemExit as error:  # Python says it, or what went wrong, and then calls _leave
-            code[0] = error.code & 255 if isinstance(error.code, int) else int(error.code is not None)
+            said = error.code
+            code[0] = said & 255 if isinstance(said, int) else int(said is not None)
             raise
         except KeyboardInterrupt:
             code[0] = -signal.SIGINT
@@ -279,7 +280,8 @@ def _become(job: dict, handles: list[int]) -> None:
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     tempfile.tempdir = None
     importlib.invalidate_caches()
-    _set_up_libraries(int(os.environ.get(THREADS[0]) or len(os.sched_getaffinity(0))))
+    cores = len(os.sched_getaffinity(0))
+    _set_up_libraries(min(cores, int(os.environ.get(THREADS[0]) or cores)))  # as libraries do
 
 
 def _set_up_libraries(threads: int) -> None:
