@@ -127,10 +127,13 @@ def _end(code: int) -> None:
 
 def _serve(listener: socket.socket, parent: int) -> None:
     """Fork for clients; in each child run what its client asks for."""
-    code = [1]
+    code, handle = [1], os.pidfd_open(os.getppid())
     atexit.register(_leave, os.getpid(), code)  # before libraries register theirs: called last
     _import_libraries()
-    if len(os.listdir("/proc/self/task")) == 1 and _Server(listener, parent).run():
+    server = _Server(listener, handle)
+    if os.getppid() != parent or len(os.listdir("/proc/self/task")) > 1:
+        server.retire()
+    if server.run():
         try:
             _run()
             code[0] = 0
@@ -172,9 +175,7 @@ class _Server:
     def __init__(self, listener: socket.socket, parent: int):
         self.watch, self.listener = selectors.DefaultSelector(), listener
         self._on(listener, self._accept)
-        self._on(os.pidfd_open(parent), self._retire)
-        if os.getppid() != parent:  # it died before it was watched
-            self._retire()
+        self._on(parent, self.retire)
 
     def _on(self, source: socket.socket | int, action: object) -> None:
         self.watch.register(source, selectors.EVENT_READ, action)
@@ -231,13 +232,13 @@ class _Server:
         client.close()
         os.close(handle)
 
-    def _retire(self) -> None:
-        """Snakemake ended: take no more jobs."""
+    def retire(self) -> None:
+        """Take no more jobs: Snakemake ended, or a fork would not be whole."""
         import shutil
 
         shutil.rmtree(os.path.dirname(self.listener.getsockname()), ignore_errors=True)
         for key in list(self.watch.get_map().values()):
-            if key.data in (self._accept, self._retire):
+            if key.data in (self._accept, self.retire):
                 self.watch.unregister(key.fileobj)
         self.listener.close()
 
