@@ -22,6 +22,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.ge
 
 from analysis.conditioning import counterpart
 from paper import catalogue
+from patronus import warm
 from patronus.carry import check_records
 from patronus.config import SAFE_NAME, check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
@@ -44,6 +45,7 @@ except Problem as error:
     sys.exit(f"error: {error}")
 SCALE = STUDY.scale
 ONLY = restriction(config)  # what --config says of datasets, methods and seeds, for the stages
+RUN = "python -m " if STUDY.gpus else "python -m patronus.warm "  # one start for all, see there
 DONE = "record.json"  # written last: a stage that has one is whole
 ON_SET = f" --scale {SCALE} --dataset {{wildcards.dataset}} --threads {{threads}} > {{log}} 2>&1"
 ON_CELL = " --method {wildcards.method} --seed {wildcards.seed}" + ON_SET
@@ -133,6 +135,11 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
+onstart:
+    warm.start(workflow.is_main_process and workflow.local_exec and not workflow.touch
+               and not STUDY.gpus and len(workflow.dag) > warm.FEW)
+
+
 onsuccess:
     print(f"Figures and tables: results/{SCALE}/paper/", flush=True)
 
@@ -155,7 +162,7 @@ rule report:
     output: f"results/{SCALE}/report.html"
     params: only=ONLY, key=source_hash("paper.report")
     log: f"logs/{SCALE}/report.log"
-    shell: f"python -m paper.report --scale {SCALE} {{params.only}} > {{log}} 2>&1"
+    shell: RUN + f"paper.report --scale {SCALE} {{params.only}} > {{log}} 2>&1"
 
 
 for dataset in filter(manifest, STUDY.datasets):
@@ -167,7 +174,7 @@ for dataset in filter(manifest, STUDY.datasets):
             key=fingerprint("raw", "patronus.generate", STUDY, dataset),
             what=f"--scale {SCALE} --dataset {dataset}",
         log: f"logs/{SCALE}/raw/{dataset}.log"
-        shell: "python -m patronus.generate {params.what} > {log} 2>&1"
+        shell: RUN + "patronus.generate {params.what} > {log} 2>&1"
 
 
 rule prepare:
@@ -178,7 +185,7 @@ rule prepare:
     benchmark: log("data", "tsv")
     threads: STUDY.threads
     resources: **limits("data")
-    shell: "python -m patronus.prepare" + ON_SET
+    shell: RUN + "patronus.prepare" + ON_SET
 
 
 rule references:
@@ -189,7 +196,7 @@ rule references:
     benchmark: log("references", "tsv")
     threads: STUDY.threads
     resources: **limits("references", gpu=STUDY.gpus)
-    shell: "python -m analysis.references" + ON_SET
+    shell: RUN + "analysis.references" + ON_SET
 
 
 rule train:
@@ -200,7 +207,7 @@ rule train:
     benchmark: log("checkpoints", "tsv")
     threads: STUDY.threads
     resources: **limits("checkpoints", gpu=STUDY.gpus)
-    shell: "python -m patronus.train" + ON_CELL
+    shell: RUN + "patronus.train" + ON_CELL
 
 
 rule encode:
@@ -211,7 +218,7 @@ rule encode:
     benchmark: log("codes", "tsv")
     threads: STUDY.threads
     resources: **limits("codes", gpu=STUDY.gpus)
-    shell: "python -m patronus.encode" + ON_CELL
+    shell: RUN + "patronus.encode" + ON_CELL
 
 
 rule prior:
@@ -222,7 +229,7 @@ rule prior:
     benchmark: log("priors", "tsv")
     threads: STUDY.threads
     resources: **limits("priors", gpu=STUDY.gpus)
-    shell: "python -m patronus.prior" + ON_CELL
+    shell: RUN + "patronus.prior" + ON_CELL
 
 
 rule sample:
@@ -233,7 +240,7 @@ rule sample:
     benchmark: log("samples", "tsv")
     threads: STUDY.threads
     resources: **limits("samples", gpu=STUDY.gpus)
-    shell: "python -m patronus.sample" + ON_CELL
+    shell: RUN + "patronus.sample" + ON_CELL
 
 
 rule explain:
@@ -244,7 +251,7 @@ rule explain:
     benchmark: log("explanations", "tsv")
     threads: STUDY.threads
     resources: **limits("explanations", gpu=STUDY.gpus)
-    shell: "python -m patronus.explain" + ON_CELL
+    shell: RUN + "patronus.explain" + ON_CELL
 
 
 rule intervene:
@@ -255,7 +262,7 @@ rule intervene:
     benchmark: log("interventions", "tsv")
     threads: STUDY.threads
     resources: **limits("interventions", gpu=STUDY.gpus)
-    shell: "python -m analysis.interventions" + ON_CELL
+    shell: RUN + "analysis.interventions" + ON_CELL
 
 
 rule vary_steps:
@@ -266,7 +273,7 @@ rule vary_steps:
     benchmark: log("steps", "tsv")
     threads: STUDY.threads
     resources: **limits("interventions", gpu=STUDY.gpus)
-    shell: "python -m analysis.steps" + ON_CELL
+    shell: RUN + "analysis.steps" + ON_CELL
 
 
 rule validate:
@@ -277,7 +284,7 @@ rule validate:
     benchmark: log("validation", "tsv")
     threads: STUDY.threads
     resources: **limits("interventions", gpu=STUDY.gpus)
-    shell: "python -m analysis.validation" + ON_CELL
+    shell: RUN + "analysis.validation" + ON_CELL
 
 
 rule diagnose:
@@ -286,7 +293,7 @@ rule diagnose:
     params: key=key("shortcut", "analysis.shortcut")
     log: log("shortcut")
     benchmark: log("shortcut", "tsv")
-    shell: "python -m analysis.shortcut" + ON_CELL
+    shell: RUN + "analysis.shortcut" + ON_CELL
 
 
 rule denoise:
@@ -297,7 +304,7 @@ rule denoise:
     benchmark: log("denoising", "tsv")
     threads: STUDY.threads
     resources: **limits("denoising", gpu=STUDY.gpus)
-    shell: "python -m analysis.denoising" + ON_CELL
+    shell: RUN + "analysis.denoising" + ON_CELL
 
 
 rule compare:
@@ -306,7 +313,7 @@ rule compare:
     params: key=key("conditioning", "analysis.conditioning")
     log: log("conditioning")
     benchmark: log("conditioning", "tsv")
-    shell: "python -m analysis.conditioning" + ON_CELL
+    shell: RUN + "analysis.conditioning" + ON_CELL
 
 
 rule match_seeds:
@@ -318,7 +325,7 @@ rule match_seeds:
         key=source_hash("analysis.stability"),
     log: f"logs/{SCALE}/stability/{{dataset}}/{{method}}.log"
     benchmark: f"logs/{SCALE}/stability/{{dataset}}/{{method}}.tsv"
-    shell: f"python -m analysis.stability --scale {SCALE} {{params.only}} > {{log}} 2>&1"
+    shell: RUN + f"analysis.stability --scale {SCALE} {{params.only}} > {{log}} 2>&1"
 
 
 rule count_costs:
@@ -328,7 +335,7 @@ rule count_costs:
     benchmark: log("costs", "tsv")
     threads: STUDY.threads
     resources: **limits("costs", gpu=STUDY.gpus)
-    shell: "python -m analysis.costs" + ON_CELL
+    shell: RUN + "analysis.costs" + ON_CELL
 
 
 rule measure:
@@ -341,7 +348,7 @@ rule measure:
     benchmark: log("measures", "tsv")
     threads: STUDY.threads
     resources: **limits("measures", gpu=STUDY.gpus)
-    shell: "python -m analysis.measure {params.study}" + ON_CELL
+    shell: RUN + "analysis.measure {params.study}" + ON_CELL
 
 
 rule choose_images:
@@ -354,7 +361,7 @@ rule choose_images:
     benchmark: log("spread", "tsv")
     threads: STUDY.threads
     resources: gpu=STUDY.gpus
-    shell: "python -m analysis.spread" + ON_CELL
+    shell: RUN + "analysis.spread" + ON_CELL
 
 
 rule collect:
@@ -363,7 +370,7 @@ rule collect:
     params: only=ONLY, key=source_hash("analysis.collect")
     log: f"logs/{SCALE}/collect.log"
     benchmark: f"logs/{SCALE}/collect.tsv"
-    shell: f"python -m analysis.collect --scale {SCALE} {{params.only}} > {{log}} 2>&1"
+    shell: RUN + f"analysis.collect --scale {SCALE} {{params.only}} > {{log}} 2>&1"
 
 
 for name in FIGURES:
@@ -375,4 +382,4 @@ for name in FIGURES:
         params: what=f"{name} --scale {SCALE} {ONLY}"
         log: f"logs/{SCALE}/paper/{name}.log"
         benchmark: f"logs/{SCALE}/paper/{name}.tsv"
-        shell: "python -m paper.render {params.what} > {log} 2>&1"
+        shell: RUN + "paper.render {params.what} > {log} 2>&1"

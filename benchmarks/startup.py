@@ -1,16 +1,20 @@
 """Start-up: what a command costs before it does anything.
 
     python -m benchmarks.startup
+    python -m benchmarks.startup --study 2   also two rounds, each of minutes, of a small study with
+                                             and without patronus.warm
 
 Processor seconds (user and system, the children's own) of whole processes, in turn within each
 round. Planning (`snakemake -n` at the smoke scale) stands beside the same Snakemake on a Snakefile
 of as many jobs that imports nothing of ours and decides nothing: the floor.
 
-Where a smoke study has run here, its logs also say how much of each stage's processor time its
-start-up is: that of `--help`, which loads what stands at the top of the module.
+Where a smoke study has run here with PATRONUS_WARM=0, its logs also say how much of each stage's
+processor time its start-up is: that of `--help`, which loads what stands at the top of the module.
 """
 
+import ctypes
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -26,6 +30,7 @@ from patronus.config import load_study
 from patronus.sources import ROOT
 
 SNAKEMAKE = ["-m", "snakemake", "-n", "--quiet", "all"]
+STUDY = ["--config", "scale=tiny", "datasets=fashion_mnist", "methods=ddpm,patronus_modern"]
 LIBRARIES = ("numpy", "pandas", "torch")
 STAGES = {"data": "patronus.prepare", "checkpoints": "patronus.train", "codes": "patronus.encode",
           "interventions": "analysis.interventions", "conditioning": "analysis.conditioning",
@@ -104,6 +109,28 @@ def shares(ran: dict[str, list[float]], starts: dict[str, float]) -> dict[str, d
             for stage, spent in ran.items() if stage in starts}
 
 
+def studied(variables: dict[str, str]) -> None:
+    """Make a small study from nothing, and wait for all that it has started."""
+    with TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "snakemake", "--cores", "1", "-s",
+                        str(ROOT / "Snakefile"), "--directory", folder, *STUDY], check=True,
+                       env=os.environ | variables, capture_output=True)
+        while True:  # the server is Snakemake's child and becomes ours
+            try:
+                os.wait()
+            except ChildProcessError:
+                break
+
+
+def warmth(rounds: int) -> dict[str, dict]:
+    """Processor seconds of a small study with and without a server of warm Pythons."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans are counted here
+    found = timing.timed({"PATRONUS_WARM=0": partial(studied, {"PATRONUS_WARM": "0"}),
+                          "warm": partial(studied, {"PATRONUS_WARM": ""})}, rounds, spent)
+    return {"rounds": rounds, "seconds": {name: timing.spread(own) for name, own in found.items()},
+            "times_faster": timing.ratios(found, "PATRONUS_WARM=0")["warm"]}
+
+
 def ways(folder: Path) -> dict[str, Callable[[], str]]:
     """What is timed, by name."""
     return {
@@ -118,7 +145,7 @@ def ways(folder: Path) -> dict[str, Callable[[], str]]:
 
 def main() -> None:
     """Time, write benchmarks/results/startup.json and print one line."""
-    given = timing.arguments(__doc__, "startup", repeats=3)
+    given = timing.arguments(__doc__, "startup", repeats=3, study=0)
     with TemporaryDirectory() as folder:
         floor(Path(folder))
         found = timing.timed(ways(Path(folder)), given.repeats, spent)
@@ -128,6 +155,7 @@ def main() -> None:
     ratio = timing.ratios(found, "snakemake -n")["snakemake -n, trivial jobs"]
     timing.save(given.out, {"repeats": given.repeats, "seconds": seconds,
                             "planning_over_floor": ratio,
+                            "study": warmth(given.study) if given.study else None,
                             "smoke": shares(jobs(ROOT / "logs" / "smoke"), starts)})
     print(f"processor seconds: patronus --help {middle['patronus --help']:.2f}, snakemake -n "
           f"{middle['snakemake -n']:.1f} (floor {middle['snakemake -n, trivial jobs']:.1f}: "

@@ -85,8 +85,8 @@ class _ThisPython(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         quiet = ["--log-level=40", "--InteractiveShell.ast_node_interactivity=none"]
-        return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", *quiet, "-f",
-                                "{connection_file}"],
+        return KernelSpec(argv=[sys.executable, "-m", "patronus.warm", "ipykernel_launcher", *quiet,
+                                "-f", "{connection_file}"],
                           display_name="Python 3", language="python")
 
 
