@@ -21,6 +21,7 @@ NEEDS = {
 }
 
 # %%
+from textwrap import fill
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,7 +59,7 @@ def effects(part, d):
     axes = part.subplots(1, 2, sharey=True)
     for ax, side in zip(axes, SIDES, strict=True):
         drawn = ax.imshow(block[side], cmap=colours, vmin=-widest, vmax=widest, aspect="auto")
-        ax.set_title(f"{side}: ‘{d.titles[side]}’", fontsize=6.5)
+        ax.set_title(fill(f"{side}: ‘{d.titles[side]}’", 44), fontsize=6.5)
         ax.set_xticks(range(len(shown)), shown, rotation=90, fontsize=5.5)
         ax.set_yticks(range(len(shown)), shown, fontsize=5.5)
         ax.tick_params(length=0, pad=2)
@@ -104,15 +105,15 @@ def told(ax, d, y):
     """Below (b): AUROC of each pair's dimension for a where b is fixed, and the other way round."""
     for offset, (g, side) in zip((-0.15, 0.15), enumerate(SIDES), strict=True):
         marker, colour = LOOKS[side]
-        for which, fill in enumerate((colour, "white")):
+        for which, face in enumerate((colour, "white")):
             value, low, high = (d.arrays[f"told{end}"][g, :, which]
                                 for end in ("", "_low", "_high"))
             ax.errorbar(value, y + offset, xerr=np.abs([value - low, high - value]), marker=marker,
-                        color=colour, markerfacecolor=fill, markersize=3.5, linestyle="none",
+                        color=colour, markerfacecolor=face, markersize=3.5, linestyle="none",
                         elinewidth=0.9)
     ax.axvline(0.5, color="0.6", linewidth=0.6, zorder=0)
     ax.set(ylim=(len(y) - 0.4, -0.6), yticks=y, xlim=(0, 1),
-           xlabel="AUROC for a, b fixed (full); for b, a fixed (open)",
+           xlabel="AUROC for a, b fixed (full),\nand for b, a fixed (open)",
            yticklabels=[d.names[a] for a, _ in d.pairs])
     ax.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
