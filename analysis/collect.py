@@ -2,7 +2,8 @@
 
 Writes results/<scale>/measures/table.csv, and its values to metrics.json, which `dvc metrics`
 shows. The grid that the study asks for is compared with what exists: a missing cell or measure is
-an error, never a hole in a table. No torch here.
+an error, never a hole in a table. Of a study that is still running, `--partial` takes the cells
+that are measured, and names the others. No torch here.
 """
 
 import argparse
@@ -25,17 +26,33 @@ def table(study: Study) -> pd.DataFrame:
     """Every row of every cell compared. Raises Problem that names all that is missing."""
     parts, holes = [], []
     for cell in study.benchmark.values():
-        folder = cell.folder("measures")
-        if not (folder / "record.json").is_file():  # written last: without it nothing is whole
-            holes.append(f"{_name(cell)} (no {folder}/record.json)")
+        if not _record(cell).is_file():  # written last: without it nothing is whole
+            holes.append(f"{_name(cell)} (no {_record(cell)})")
             continue
-        rows = _read(folder / "measures.csv")
+        rows = _read(cell.folder("measures") / "measures.csv")
         holes += _differences(cell, rows)
         parts.append(_with_cell(cell, study, rows))
     if holes:
         raise Problem(f"the grid of scale '{study.scale}' is not complete; rerun measures for: "
                       + "; ".join(holes))
     return pd.concat(parts, ignore_index=True)
+
+
+def measured(study: Study) -> Study:
+    """The study without the cells that are not measured, which are named. One must be."""
+    left = {key: cell for key, cell in study.cells.items()
+            if cell in study.benchmark.values() and not _record(cell).is_file()}
+    if len(left) == len(study.benchmark):
+        raise Problem(f"results/{study.scale}/measures: no cell is measured yet; run `make "
+                      f"reproduce SCALE={study.scale}`")
+    if left:
+        print("not measured, and left out:", ", ".join(map(_name, left.values())))
+    return study.model_copy(update={"cells": {key: cell for key, cell in study.cells.items()
+                                              if key not in left}})
+
+
+def _record(cell: Cell) -> Path:
+    return cell.folder("measures") / "record.json"
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -85,10 +102,13 @@ def main() -> None:
     parser.add_argument("--scale", required=True, help="a file in config/scales")
     for key in ("datasets", "methods", "seeds"):
         parser.add_argument(f"--{key}", help=f"some {key} only, separated by commas")
+    parser.add_argument("--partial", action="store_true", help="only the cells that are measured")
     args = parser.parse_args()
     study = load_study(args.scale, datasets=args.datasets, methods=args.methods, seeds=args.seeds)
+    if args.partial:
+        study = measured(study)
     path = Path("results", study.scale, "measures", "table.csv")
-    for record in (cell.folder("measures") / "record.json" for cell in study.benchmark.values()):
+    for record in map(_record, study.benchmark.values()):
         if record.is_file():  # the others are holes, which are named together
             verified(record.parent)
     found = table(study)

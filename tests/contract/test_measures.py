@@ -373,6 +373,18 @@ def test_the_table_holds_every_cell_and_names_what_is_missing(toy):
     assert "\n" not in str(problem.value)
 
 
+def test_a_partial_table_leaves_out_and_names_what_is_not_measured(toy, capsys):
+    with pytest.raises(Problem, match="no cell is measured yet"):
+        collect.measured(_study("good", "other"))
+    _reference()
+    _measures()
+    partial = collect.measured(_study("good", "other"))
+    assert "left out: discs/other/seed0" in capsys.readouterr().out
+    assert set(collect.table(partial).method) == {"good"}
+    assert collect.measured(partial).cells == partial.cells
+    assert capsys.readouterr().out == ""
+
+
 def test_a_missing_measure_fails_the_table(toy):
     _reference()
     _measures()
