@@ -57,6 +57,7 @@ def client(folder: Path, text: str, address: str, *arguments: str, **variables: 
     return subprocess.Popen(
         [sys.executable, "-m", "patronus.warm", "job", *arguments], cwd=folder, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # `make test` ignores it
         env=clean | {"PYTHONPATH": str(ROOT), warm.VARIABLE: address} | variables)
 
 
@@ -83,6 +84,13 @@ def gone(pid: int) -> bool:
             time.sleep(0.1)
         return False
     return True
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    (mask,) = (line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+               if line.startswith("SigCgt"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 # As a fresh Python
@@ -169,9 +177,10 @@ def test_an_edited_module_is_seen_by_the_next_job(both, tmp_path):
 
 
 SLEEPER = """
-import os, sys, time
-print(os.getpid(), flush=True)
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
+    print(os.getpid(), flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     sys.exit(5)
@@ -184,6 +193,8 @@ def sleeper(server, tmp_path) -> Iterator[tuple[subprocess.Popen, int]]:
     with client(tmp_path, SLEEPER, server[1]) as process:
         pid = int(process.stdout.readline())
         assert psutil.Process(pid).ppid() == server[0].pid
+        while not catches(process.pid, signal.SIGTERM):  # its job is quicker
+            time.sleep(0.1)
         yield process, pid
         process.kill()
 
@@ -231,9 +242,10 @@ def test_a_server_has_one_thread_and_a_private_folder(server, both):
 
 def test_a_server_ends_with_its_parent_and_lets_its_jobs_end(tmp_path):
     with started() as (parent, server, address):
-        with client(tmp_path, "input(); print('ends')", address) as job:
-            while len(server.children()) < 1:  # it waits for its line
-                time.sleep(0.1)
+        text = "print('begins', flush=True); input(); print('ends')"
+        with client(tmp_path, text, address) as job:
+            assert job.stdout.readline() == "begins\n"
+            assert len(server.children()) == 1
             parent.kill()
             while Path(address).exists():
                 time.sleep(0.1)
@@ -363,7 +375,8 @@ def asked(clone, made, tmp_path) -> Callable[..., str]:
     spied = shutil.copytree(clone, tmp_path / "spied")
     with (spied / "patronus" / "warm.py").open("a") as handle:
         handle.write("\n\ndef start(wanted):\n    sys.exit(f'asked: {wanted}')\n")
-    (tmp_path / "snakemake_executor_plugin_elsewhere.py").write_text(ELSEWHERE)
+    (tmp_path / "snakemake_executor_plugin_elsewhere").mkdir()
+    (tmp_path / "snakemake_executor_plugin_elsewhere" / "__init__.py").write_text(ELSEWHERE)
 
     def run(*arguments: str) -> str:
         work = shutil.copytree(made, tmp_path / "work", dirs_exist_ok=True)
