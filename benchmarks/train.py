@@ -147,10 +147,18 @@ def synchronised(step: Callable[[], Tensor]) -> None:
 
 
 def peak(dtype: torch.dtype, side: int) -> float:
-    """FLOP/s of a matrix product of `side` squared, the best of five."""
+    """FLOP/s of a large matrix product or of a large convolution: the better, the best of five.
+
+    On a CPU these are two libraries' work, and either may be far from what the machine can do.
+    """
     a = torch.rand(side, side, device=DEVICE).to(dtype)
-    product = {"product": partial(synchronised, lambda: a @ a)}
-    return 2 * side**3 / min(timing.timed(product, 5, CLOCK)["product"])
+    x = torch.rand(32, 256, 16, 16, device=DEVICE).to(dtype, memory_format=torch.channels_last)
+    w = torch.rand(256, 256, 3, 3, device=DEVICE).to(dtype)
+    ways = {"product": lambda: a @ a, "convolution": lambda: torch.conv2d(x, w, padding=1)}
+    seconds = timing.timed({name: partial(synchronised, way) for name, way in ways.items()}, 5,
+                           CLOCK)
+    return max(2 * side**3 / min(seconds["product"]),
+               2 * x.numel() * 9 * 256 / min(seconds["convolution"]))
 
 
 def curves(base: int, batch: int, steps: int, folder: Path, precision: str = PRECISION) -> dict:
