@@ -125,7 +125,7 @@ def too_large(out: Path) -> list[str]:
     return [str(file.relative_to(out)) for file in found]
 
 
-def index(study: Study, papers: list[str], left_out: list[str]) -> str:
+def index(study: Study, papers: list[str], left_out: list[str], weights: set[str] | None) -> str:
     """README.md: commands, what was made of the study, times."""
     trained, measured = made(study, "checkpoints"), set(map(cell_folder, made(study, "measures")))
     rows = []
@@ -140,7 +140,9 @@ def index(study: Study, papers: list[str], left_out: list[str]) -> str:
     return "\n".join([
         f"# Results at scale `{study.scale}`", "", f"{study.about}.", "",
         f"    make reproduce SCALE={study.scale}      # all of it", "",
-        f"    python -m paper.deposit --scale {study.scale}   # this folder, from its results", "",
+        f"    python -m paper.deposit --scale {study.scale}"
+        + (f" --weights {','.join(sorted(weights))}" if weights else "")
+        + "   # this folder, from its results", "",
         "| model | images seen | training | measured | commit |",
         "|---|---|---|---|---|", *rows, "",
         f"Not trained: {', '.join(lacking) or 'none'}.", "",
@@ -168,7 +170,7 @@ def deposit(study: Study, out: Path, weights: set[str] | None = None) -> None:
     papers = []
     for record in sorted(Path("results", study.scale, "paper").glob("*/record.json")):
         papers += carry_paper(record.parent, out / "paper")
-    save_text(out / "README.md", index(study, papers, too_large(out)))
+    save_text(out / "README.md", index(study, papers, too_large(out), weights))
 
 
 def main() -> None:
