@@ -34,7 +34,7 @@ def sampling(about: dict) -> plt.Figure:
     axes[1].set(ylabel="FD-cls over that of 1000 steps")
     for ax in axes:
         ax.set(xscale="log", xlabel="seconds an image")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5,
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
                columnspacing=1, handletextpad=0.2, frameon=False)
     style.sign(fig, style.note(
         about["title"], about["generated"], about["scale"],
@@ -81,8 +81,9 @@ def training(about: dict) -> plt.Figure:
     style.sign(fig, f"{times['record']['device']}, {times['record']['threads']} thread. Left: "
                f"{times['parameters']:,} parameters, batch {times['batch']}, {times['rounds']} "
                f"rounds (bars: least and most). Right: base {curves['base']}, batch "
-               f"{curves['batch']}, from equal weights, images, times and noise; losses at most "
-               f"{curves['largest_relative_difference']:.1e} apart.")
+               f"{curves['batch']}, from equal weights, images, times and noise; losses "
+               f"{curves['median_relative_difference']:.1%} apart in the median, at most "
+               f"{curves['largest_relative_difference']:.0%}.")
     return fig
 
 
