@@ -69,7 +69,7 @@ test-long: env ## run what takes long: every source edited, twenty kills, a real
 	@PATH="$$PWD/.venv/bin:$$PATH" tests/workflow/slurm/run
 
 bench: env ## time what benchmarks/ compares, half an hour and more (sampling: once SCALE=real is trained)
-	@set -e; for name in tad prepare startup explain growth study train; do \
+	@set -e; for name in tad prepare startup explain growth devices study train; do \
 	  OMP_NUM_THREADS=1 $(run) -m benchmarks.$$name; done
 	@[ ! -d results/real/measures/fashion_mnist ] || $(run) -m benchmarks.sample
 	@$(run) -m benchmarks.plots
