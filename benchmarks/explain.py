@@ -17,7 +17,7 @@ from benchmarks import timing
 from benchmarks.train import CLOCK, DEVICE, SMALL, WHERE, synchronised
 from patronus.config import Explain
 from patronus.explain.what import crossed, inverted, raised, visualise
-from patronus.explain.when import curves
+from patronus.explain.when import curves, unedited
 from patronus.method import to_unit
 from patronus.model import Model
 
@@ -40,7 +40,8 @@ def ours(model: Model, images: np.ndarray, codes: np.ndarray, settings: Explain)
     found = visualise(model, images, codes, settings, given)
     dim, row = crossed(found["order"], given.code)
     top = torch.from_numpy(codes.max(0)).to(given.code)
-    _, seen = curves(model, given.x_T[row], raised(given.code[row], dim, top), dim, settings)
+    seen = curves(model, given.x_T[row], raised(given.code[row], dim, top), dim,
+                  unedited(model, given, settings)[1], row, settings)[..., 0]
     return {"realised": found["realised"],
             "curves": seen.view(*found["realised"].shape, -1).cpu().numpy()}
 

@@ -1,13 +1,19 @@
-"""Emergence: do prototypes of low spatial frequency appear first? (measures.md B5)
+"""Emergence: do low spatial frequencies appear first? (measures.md B5) Asked of the prototypes,
+and of what raising one changes.
 
 Spearman's correlation, over dimensions, of tau_j (the time t at which raising dimension j has
 brought half of its final gain; noise is t = T, the image t = 0) with the spectral centroid of the
 patches that show j. The paper's claim: negative, what is coarse comes first. Dimensions that gain
 nothing, or whose patches are all of one value, are left out.
+
+That says nothing where all appear at once. "coarse_first" looks at the change itself: the mean
+spatial frequency of the edited less the unedited estimate of the image, at the end over at the
+start of the denoising, in octaves.
 """
 
 import numpy as np
 
+from analysis.resampling import SPREAD, summary
 from analysis.spec import Known, Row, Spec, Value
 from patronus.errors import NotApplicable
 from patronus.explain.ranks import LEAST, rank_correlation
@@ -36,12 +42,28 @@ def emergence(tau: np.ndarray, centroid: np.ndarray) -> Value:
                  detail={"left_out": len(tau) - n, "times": len(np.unique(tau[whole]))})
 
 
+def coarse_first(frequency: np.ndarray) -> Value:
+    """Octaves by which the mean frequency of a change rises, over dimensions: of frequency (E, S)
+    > 0 in cycles per pixel, from noise to image, the last against the first.
+
+    NaN, as in when.npz, where nothing changes: such a dimension is left out. Raises NotApplicable
+    where all are.
+    """
+    first, last = frequency[:, 0], frequency[:, -1]
+    return summary(np.log2(last / first), "raising a dimension changes nothing at the first step",
+                   first=float(np.nanmean(first)) if np.isfinite(first).any() else None,
+                   last=float(np.nanmean(last)) if np.isfinite(last).any() else None)
+
+
 SPECS = (
     Spec(name="emergence", title="Emergence", unit="rank correlation of time and frequency",
          direction="lower", source="measures.md B5", chance="0",
          spread="95 % bootstrap interval over dimensions of one model",
          rows=(Row("test", emergence, ("explanations.when.tau", "explanations.when.centroid"),
                    "test"),)),
+    Spec(name="coarse_first", title="Coarse before fine", unit="octaves",
+         direction="higher", source="measures.md B5", chance="0", spread=SPREAD,
+         rows=(Row("test", coarse_first, ("explanations.when.frequency",), "test"),)),
 )
 
 
@@ -54,6 +76,19 @@ def _few_times(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     tau = np.repeat([900.0, 100.0, np.nan, 500.0], 4)
     return tau, np.concatenate([rng.uniform(0.0, 0.1, 4), rng.uniform(0.3, 0.4, 4),
                                 rng.uniform(0, 1, 4), np.full(4, np.nan)])
+
+
+def _finer(rng: np.random.Generator) -> tuple[np.ndarray]:
+    """From the frequency of a wave to its fourfold, in each dimension by another path."""
+    return (0.05 * 4 ** np.sort(np.pad(rng.uniform(0, 1, (9, 18)), ((0, 0), (1, 1)),
+                                       constant_values=((0, 0), (0, 1))), axis=1),)
+
+
+def _still(rng: np.random.Generator) -> tuple[np.ndarray]:
+    """Twofold finer; four dimensions change nothing at the first step, one nothing at all."""
+    frequency = np.geomspace(0.1, 0.2, 20) * np.ones((9, 1))
+    frequency[:4, 0], frequency[4] = np.nan, np.nan
+    return (frequency,)
 
 
 _STEPS, _RISING = np.linspace(900, 100, 12), np.linspace(0.01, 0.4, 12) ** 3
@@ -73,4 +108,12 @@ KNOWN = (
     Known("emergence", "hostile", lambda rng: (np.where(_STEPS > 650, _STEPS, np.nan),
                                                _RISING.copy()),
           reason="4 of 12 dimensions followed gain"),
+    Known("coarse_first", "perfect", _finer, 2 - 1e-9, 2 + 1e-9, n=9),
+    Known("coarse_first", "null", lambda rng: (rng.uniform(0.09, 0.11, (400, 20)),), -0.03, 0.03),
+    # all at once, as fine at the start as at the end, whatever lies between
+    Known("coarse_first", "hostile", lambda rng: (np.tile([0.2, 0.01, 0.4, 0.2], (9, 1)),),
+          -1e-9, 1e-9),
+    Known("coarse_first", "hostile", _still, 1 - 1e-9, 1 + 1e-9, n=4),
+    Known("coarse_first", "hostile", lambda rng: (np.full((9, 20), np.nan),),
+          reason="changes nothing at the first step"),
 )

@@ -7,7 +7,9 @@
 # none. In the order they emerge, under the patch that is drawn in the end. (b) The same means
 # together, dots at τ. (c) τ against the spectral centroid of these patches, with Spearman's ρ and
 # its bootstrap 95 % interval: if coarse patterns come first, ρ is negative. There is no ρ (n/a) of
-# fewer than five prototypes, or where all emerge at once.
+# fewer than five prototypes, or where all emerge at once. (d) Mean spatial frequency of what the
+# raised prototype changes in the prediction of x₀: rising towards t = 0 where the coarse part of a
+# change comes before the fine one, prototype by prototype.
 
 # %% tags=["parameters"]
 NEEDS = {
@@ -28,6 +30,7 @@ COLUMNS = 6
 TIME = "denoising time $t$ (steps)"
 GAIN = "improvement of $s_j$ (nats)"
 CENTROID = "spectral centroid (cycles/pixel)"
+FREQUENCY = "mean frequency (cycles/pixel)"
 
 
 # %%
@@ -105,6 +108,14 @@ def scatter(ax, when, colours):
     ax.set(xlabel=r"$\tau$ (steps)", ylabel=CENTROID, ylim=(0, None))
 
 
+def frequencies(ax, when, order, colours):
+    """(d) the mean frequency of each change over t."""
+    for e in order:
+        ax.plot(when["times"], when["frequency"][e], color=colours[e])
+    timeline(ax)
+    ax.set(xlabel=TIME, ylabel=FREQUENCY, ylim=(0, None))
+
+
 def correlation(when):
     rho = [f"{float(when[key]):.2f}".replace("-", "−") for key in ("rho", "rho_low", "rho_high")]
     return "$\\rho$ = {} [{}, {}]".format(*rho) if np.isfinite(when["rho"]) else "$\\rho$: n/a"
@@ -117,11 +128,13 @@ def draw(one):
     rows = -(-len(order) // COLUMNS)
     fig, (top, bottom) = sheets.parts(sheets.HEAD + 1.85 * rows + 0.35, 2)
     panels(top, one, order, colours)
-    left, right = bottom.subplots(1, 2, gridspec_kw={"wspace": 0.06})
-    together(left, when, order, colours)
-    scatter(right, when, colours)
-    for ax, title in ((left, "(b) means together"),
-                      (right, f"(c) coarse first? {correlation(when)}")):
+    axes = bottom.subplots(1, 3, gridspec_kw={"wspace": 0.06})
+    together(axes[0], when, order, colours)
+    scatter(axes[1], when, colours)
+    frequencies(axes[2], when, order, colours)
+    for ax, title in zip(axes, ("(b) means\ntogether",
+                                f"(c) coarse patches first?\n{correlation(when)}",
+                                "(d) coarse before fine\nin the change?"), strict=True):
         ax.set_title(title, loc="left", fontsize=8, weight="bold")
     sheets.sign(fig, scale, one.about, sheets.steps(one),
                 f"n = {when['improvement'].shape[1]} {one.about['split']} images",

@@ -3,7 +3,9 @@
 At every reverse step the estimate x0hat_t is encoded again: improvement_j(t) = s_j(x0hat_t under
 s') - s_j(x0), where s' = s with s_j := v_max. The claim that low spatial frequencies come first is
 tested by the rank correlation of tau_j, the t at which half of the improvement is reached, with
-the spectral centroid of the patches that show j (measures.md B5): it says negative.
+the spectral centroid of the patches that show j (measures.md B5): it says negative. Where all
+appear at once, the change itself still has an order: the mean spatial frequency of x0hat_t under
+s' less x0hat_t under s, step by step.
 """
 
 from collections.abc import Callable
@@ -26,26 +28,36 @@ def emergence(model: Method, given: Inverted, found: dict[str, np.ndarray],
               settings) -> dict[str, np.ndarray]:
     """The arrays of when.npz, from the inverted images and what `visualise` found in them.
 
-    dims (E,), times (S,) falling, improvement (E, n, S), tau (E,), centroid (E,) in cycles/pixel,
-    rho with its interval, trace (n0, S, P), strip (n0, K, C, H, W) uint8 at strip_times (K,).
+    dims (E,), times (S,) falling, improvement (E, n, S), frequency (E, S) of the change and
+    centroid (E,) of the patches in cycles/pixel, tau (E,), rho with its interval,
+    trace (n0, S, P), strip (n0, K, C, H, W) uint8 at strip_times (K,).
     """
     dims = found["order"][:settings.curves]
     dim, row = crossed(dims, given.code)
     v_max = torch.from_numpy(found["v_max"]).to(given.code)
-    times, activation = curves(model, given.x_T[row], raised(given.code[row], dim, v_max), dim,
-                               settings)
-    activation = activation.view(len(dims), len(given.code), -1).cpu().numpy()
-    improvement = activation - found["before"][:len(dims), :, None]
+    times, plain = unedited(model, given, settings)
+    seen = curves(model, given.x_T[row], raised(given.code[row], dim, v_max), dim, plain, row,
+                  settings).view(len(dims), len(given.code), len(times), 3)
+    improvement = seen[..., 0].cpu().numpy() - found["before"][:len(dims), :, None]
+    weighted, power = seen[..., 1:].double().sum(1).unbind(-1)
     tau = half_time(times, improvement.mean(1))
     centroid = patch_centroid(found["edited"][:len(dims)], found["boxes"][:len(dims)])
     return {"dims": dims, "times": times, "improvement": improvement, "tau": tau,
+            "frequency": (weighted / power).cpu().numpy(),  # NaN where nothing changes
             "centroid": centroid, **rank_correlation(tau, centroid),
-            **unedited(model, given.rows(slice(TRACED)), found["order"], settings)}
+            **traced(model, times, plain[:TRACED], found["order"], settings)}
 
 
-def unedited(model: Method, given: Inverted, dims: np.ndarray, settings) -> dict[str, np.ndarray]:
-    """The plain reconstruction on its way: trace (n, S, P), strip (n, K, C, H, W), strip_times."""
-    times, x0hat = followed(model, given.x_T, given.code, settings.steps, lambda x: x)
+def unedited(model: Method, given: Inverted, settings) -> tuple[np.ndarray, Tensor]:
+    """Times (S,) of the plain reconstruction, and its estimates x0hat_t (n, S, C, H, W)."""
+    parts = [followed(model, given.x_T[r], given.code[r], settings.steps, lambda x0hat: x0hat)
+             for r in slices(len(given.code), settings.batch_size)]
+    return parts[0][0], torch.cat([seen for _, seen in parts])
+
+
+def traced(model: Method, times: np.ndarray, x0hat: Tensor, dims: np.ndarray,
+           settings) -> dict[str, np.ndarray]:
+    """Of estimates (n, S, C, H, W): trace (n, S, P), strip (n, K, C, H, W), strip_times (K,)."""
     flat = x0hat.flatten(0, 1)
     code = in_batches(lambda r: model.encode(flat[r]), len(flat), settings)
     shown = np.linspace(0, len(times) - 1, min(PICTURES, len(times))).round().astype(int)
@@ -54,17 +66,33 @@ def unedited(model: Method, given: Inverted, dims: np.ndarray, settings) -> dict
 
 
 @torch.inference_mode()
-def curves(model: Method, x_T: Tensor, code: Tensor, dim: Tensor,
-           settings) -> tuple[np.ndarray, Tensor]:
-    """Activation of dimension dim[i] in the estimates x0hat_t of row i, at every step.
+def curves(model: Method, x_T: Tensor, code: Tensor, dim: Tensor, plain: Tensor, row: Tensor,
+           settings) -> Tensor:
+    """(B, S, 3): activation of dimension dim[i] in the estimates x0hat_t of row i, and `spectrum`
+    of their difference to the unedited ones, plain[row[i]].
 
-    x_T (B, C, H, W), code (B, m) as edited, dim (B,). Returns times (S,), falling, and (B, S).
+    x_T (B, C, H, W), code (B, m) as edited, dim and row (B,), plain (n, S, C, H, W).
     The estimates are encoded as they are, not clipped: the last one is the decoded image.
     """
-    parts = [followed(model, x_T[r], code[r], settings.steps,
-                      lambda x0hat, r=r: own(model.encode(x0hat), dim[r]))
-             for r in tqdm(slices(len(x_T), settings.batch_size), desc="curves", mininterval=5)]
-    return parts[0][0], torch.cat([seen for _, seen in parts])
+    def look(r: slice) -> Callable[[Tensor], Tensor]:
+        step = iter(plain[row[r]].unbind(1))
+        return lambda x0hat: torch.stack(
+            (own(model.encode(x0hat), dim[r]), *spectrum(x0hat - next(step))), 1)
+
+    return torch.cat([followed(model, x_T[r], code[r], settings.steps, look(r))[1]
+                      for r in tqdm(slices(len(x_T), settings.batch_size), desc="curves",
+                                    mininterval=5)])
+
+
+def spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Power times radial frequency, and power (B,), of images (B, C, H, W) without their means.
+
+    The first over the second is `spectral_centroid`, in cycles per pixel, pooled over channels.
+    """
+    power = torch.fft.fft2(images.float()).abs().square()
+    power[..., 0, 0] = 0
+    height, width = (torch.fft.fftfreq(size, device=images.device) for size in images.shape[2:])
+    return (power * torch.hypot(height[:, None], width)).sum((1, 2, 3)), power.sum((1, 2, 3))
 
 
 def followed(model: Method, x_T: Tensor, code: Tensor, steps: int,
