@@ -17,12 +17,9 @@ import psutil
 import pytest
 
 from patronus import warm
-from patronus.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("patronus", "baselines", "analysis", "paper", "config", "profiles")
 WAIT = 600  # seconds, on a machine that has other things to do
-TIMES = ("record.json", "costs.json", ".tsv", ".html", ".ipynb", ".log")  # hold times
 STARTER = """
 import os, sys
 from patronus import warm
@@ -293,15 +290,6 @@ def test_a_client_without_a_module_says_how(tmp_path):
 # The Snakefile
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clone")
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(ROOT / "Snakefile", folder)
-    return folder
-
-
 def snakemake(clone: Path, work: Path, *arguments: str, **variables: str) -> subprocess.Popen:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PATRONUS_")}
     return subprocess.Popen(
@@ -312,12 +300,6 @@ def snakemake(clone: Path, work: Path, *arguments: str, **variables: str) -> sub
 
 STUDY = ("results/tiny/measures/table.csv", "fig4", "--config", "scale=tiny",
          "datasets=fashion_mnist", "methods=patronus")
-
-
-def digests(work: Path) -> dict[str, str]:
-    """Of every file of the results that does not say when it was made."""
-    files = sorted(f for f in (work / "results").rglob("*") if f.is_file())
-    return {str(f.relative_to(work)): sha256(f) for f in files if not f.name.endswith(TIMES)}
 
 
 def servers(process: subprocess.Popen) -> int:
@@ -341,7 +323,7 @@ def made(clone, tmp_path_factory) -> Path:
     return work
 
 
-def test_the_study_has_the_same_bytes_without_a_server(clone, made, tmp_path):
+def test_the_study_has_the_same_bytes_without_a_server(clone, made, digests, tmp_path):
     with snakemake(clone, tmp_path, *STUDY, "--quiet", "all", PATRONUS_WARM="0") as process:
         assert servers(process) == 0
     assert digests(tmp_path) == digests(made)
