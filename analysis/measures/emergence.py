@@ -1,14 +1,15 @@
-"""Emergence: do low spatial frequencies appear first? (measures.md B5) Asked of the prototypes,
-and of what raising one changes.
+"""Emergence: do low spatial frequencies appear first? (measures.md B5) Asked among the prototypes,
+and within what raising one changes.
 
 Spearman's correlation, over dimensions, of tau_j (the time t at which raising dimension j has
 brought half of its final gain; noise is t = T, the image t = 0) with the spectral centroid of the
 patches that show j. The paper's claim: negative, what is coarse comes first. Dimensions that gain
 nothing, or whose patches are all of one value, are left out.
 
-That says nothing where all appear at once. "coarse_first" looks at the change itself: the mean
-spatial frequency of the edited less the unedited estimate of the image, at the end over at the
-start of the denoising, in octaves.
+"coarse_first" asks it within one change: of what raising a dimension has changed in the end, how
+much of the coarse part is there at a step of the denoising, less how much of the fine part, as the
+mean over the steps. Its control is the difference of two whole images, with nothing raised: what
+the denoiser does with any difference.
 """
 
 import numpy as np
@@ -42,17 +43,17 @@ def emergence(tau: np.ndarray, centroid: np.ndarray) -> Value:
                  detail={"left_out": len(tau) - n, "times": len(np.unique(tau[whole]))})
 
 
-def coarse_first(frequency: np.ndarray) -> Value:
-    """Octaves by which the mean frequency of a change rises, over dimensions: of frequency (E, S)
-    > 0 in cycles per pixel, from noise to image, the last against the first.
+def coarse_first(arrived: np.ndarray, images: np.ndarray) -> Value:
+    """Lead in [-1, 1] of the coarse part, over dimensions, of arrived (E, S, 2) coarse and fine.
 
-    NaN, as in when.npz, where nothing changes: such a dimension is left out. Raises NotApplicable
-    where all are.
+    A share outside [0, 1] counts as the nearer of the two: what is there already and shrinks is no
+    lead. NaN, as in when.npz, where a part does not change: such a dimension is left out. Raises
+    NotApplicable where all are. The lead between images (S, 2) is in `detail`.
     """
-    first, last = frequency[:, 0], frequency[:, -1]
-    return summary(np.log2(last / first), "raising a dimension changes nothing at the first step",
-                   first=float(np.nanmean(first)) if np.isfinite(first).any() else None,
-                   last=float(np.nanmean(last)) if np.isfinite(last).any() else None)
+    coarse, fine = np.moveaxis(np.clip(arrived, 0, 1), -1, 0)
+    control = float(-np.diff(np.clip(images, 0, 1)).mean())
+    return summary((coarse - fine).mean(-1), "no dimension changes both coarse and fine parts",
+                   images=control if np.isfinite(control) else None)
 
 
 SPECS = (
@@ -61,9 +62,11 @@ SPECS = (
          spread="95 % bootstrap interval over dimensions of one model",
          rows=(Row("test", emergence, ("explanations.when.tau", "explanations.when.centroid"),
                    "test"),)),
-    Spec(name="coarse_first", title="Coarse before fine", unit="octaves",
-         direction="higher", source="measures.md B5", chance="0", spread=SPREAD,
-         rows=(Row("test", coarse_first, ("explanations.when.frequency",), "test"),)),
+    Spec(name="coarse_first", title="Coarse before fine", unit="share of the change",
+         direction="higher", source="new here, after measures.md B5",
+         chance="0, and `images` in the details", spread=SPREAD,
+         rows=(Row("test", coarse_first, ("explanations.when.arrived",
+                                          "explanations.when.arrived_images"), "test"),)),
 )
 
 
@@ -78,19 +81,26 @@ def _few_times(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
                                 rng.uniform(0, 1, 4), np.full(4, np.nan)])
 
 
-def _finer(rng: np.random.Generator) -> tuple[np.ndarray]:
-    """From the frequency of a wave to its fourfold, in each dimension by another path."""
-    return (0.05 * 4 ** np.sort(np.pad(rng.uniform(0, 1, (9, 18)), ((0, 0), (1, 1)),
-                                       constant_values=((0, 0), (0, 1))), axis=1),)
+def _shares(coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nine dimensions, and images, whose parts arrive as these (S,) say."""
+    one = np.stack((coarse, fine), -1)
+    return np.tile(one, (9, 1, 1)), one
 
 
-def _still(rng: np.random.Generator) -> tuple[np.ndarray]:
-    """Twofold finer; four dimensions change nothing at the first step, one nothing at all."""
-    frequency = np.geomspace(0.1, 0.2, 20) * np.ones((9, 1))
-    frequency[:4, 0], frequency[4] = np.nan, np.nan
-    return (frequency,)
+def _together(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Both parts arrive by the same path, each with its own noise."""
+    path = np.linspace(0, 1, 20)[:, None]
+    return path + rng.normal(0, 0.1, (400, 20, 2)), path + np.zeros((20, 2))
 
 
+def _still(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Of nine dimensions one changes nothing, and three only what is coarse."""
+    arrived, images = _shares(np.ones(20), _LAST)
+    arrived[:3, :, 1], arrived[3] = np.nan, np.nan
+    return arrived, np.full_like(images, np.nan)
+
+
+_LAST = np.eye(20)[-1]  # nothing until the last of twenty steps
 _STEPS, _RISING = np.linspace(900, 100, 12), np.linspace(0.01, 0.4, 12) ** 3
 
 KNOWN = (
@@ -108,12 +118,18 @@ KNOWN = (
     Known("emergence", "hostile", lambda rng: (np.where(_STEPS > 650, _STEPS, np.nan),
                                                _RISING.copy()),
           reason="4 of 12 dimensions followed gain"),
-    Known("coarse_first", "perfect", _finer, 2 - 1e-9, 2 + 1e-9, n=9),
-    Known("coarse_first", "null", lambda rng: (rng.uniform(0.09, 0.11, (400, 20)),), -0.03, 0.03),
-    # all at once, as fine at the start as at the end, whatever lies between
-    Known("coarse_first", "hostile", lambda rng: (np.tile([0.2, 0.01, 0.4, 0.2], (9, 1)),),
+    Known("coarse_first", "perfect", lambda rng: _shares(np.ones(20), _LAST),
+          0.95 - 1e-9, 0.95 + 1e-9, n=9),
+    Known("coarse_first", "null", _together, -0.01, 0.01, n=400),
+    Known("coarse_first", "hostile", lambda rng: _shares(_LAST, np.ones(20)),
+          -0.95 - 1e-9, -0.95 + 1e-9),
+    # the fine part is complete from the start, the coarse one three times too strong at first
+    Known("coarse_first", "hostile", lambda rng: _shares(np.linspace(3, 1, 20), np.ones(20)),
           -1e-9, 1e-9),
-    Known("coarse_first", "hostile", _still, 1 - 1e-9, 1 + 1e-9, n=4),
-    Known("coarse_first", "hostile", lambda rng: (np.full((9, 20), np.nan),),
-          reason="changes nothing at the first step"),
+    # the coarse part is there at first with the wrong sign
+    Known("coarse_first", "hostile", lambda rng: _shares(np.linspace(-19, 0, 20) + _LAST, _LAST),
+          -1e-9, 1e-9),
+    Known("coarse_first", "hostile", _still, 0.95 - 1e-9, 0.95 + 1e-9, n=5),
+    Known("coarse_first", "hostile", lambda rng: (np.full((9, 20, 2), np.nan), np.ones((20, 2))),
+          reason="no dimension changes both"),
 )

@@ -7,9 +7,11 @@
 # none. In the order they emerge, under the patch that is drawn in the end. (b) The same means
 # together, dots at τ. (c) τ against the spectral centroid of these patches, with Spearman's ρ and
 # its bootstrap 95 % interval: if coarse patterns come first, ρ is negative. There is no ρ (n/a) of
-# fewer than five prototypes, or where all emerge at once. (d) Mean spatial frequency of what the
-# raised prototype changes in the prediction of x₀: rising towards t = 0 where the coarse part of a
-# change comes before the fine one, prototype by prototype.
+# fewer than five prototypes, or where all emerge at once. (d) Within a change: of what the raised
+# prototypes have changed in the end, the share that is there in the prediction of x₀ at time t, of
+# its coarse part (at most four cycles over the image) and of the rest, means over the prototypes.
+# Dashed: the same of the difference of two test images, with nothing raised; a prototype's own
+# order is what differs from it.
 
 # %% tags=["parameters"]
 NEEDS = {
@@ -30,7 +32,7 @@ COLUMNS = 6
 TIME = "denoising time $t$ (steps)"
 GAIN = "improvement of $s_j$ (nats)"
 CENTROID = "spectral centroid (cycles/pixel)"
-FREQUENCY = "mean frequency (cycles/pixel)"
+SHARE = "share of the final change"
 
 
 # %%
@@ -108,12 +110,18 @@ def scatter(ax, when, colours):
     ax.set(xlabel=r"$\tau$ (steps)", ylabel=CENTROID, ylim=(0, None))
 
 
-def frequencies(ax, when, order, colours):
-    """(d) the mean frequency of each change over t."""
-    for e in order:
-        ax.plot(when["times"], when["frequency"][e], color=colours[e])
+def arrivals(ax, when):
+    """(d) how much of the coarse and of the fine part of a change is there over t."""
+    # where nothing changes there is no share
+    known = np.isfinite(when["arrived"]).all((1, 2))
+    for k, (band, colour) in enumerate((("coarse", style.INK), ("fine", style.OTHER))):
+        if known.any():
+            ax.plot(when["times"], when["arrived"][known, :, k].mean(0), color=colour, label=band)
+        ax.plot(when["times"], when["arrived_images"][:, k], "--", color=colour, linewidth=0.9)
     timeline(ax)
-    ax.set(xlabel=TIME, ylabel=FREQUENCY, ylim=(0, None))
+    ax.set(xlabel=TIME, ylabel=SHARE)
+    if known.any():
+        ax.legend(loc="lower right", frameon=False)
 
 
 def correlation(when):
@@ -131,7 +139,7 @@ def draw(one):
     axes = bottom.subplots(1, 3, gridspec_kw={"wspace": 0.06})
     together(axes[0], when, order, colours)
     scatter(axes[1], when, colours)
-    frequencies(axes[2], when, order, colours)
+    arrivals(axes[2], when)
     for ax, title in zip(axes, ("(b) means\ntogether",
                                 f"(c) coarse patches first?\n{correlation(when)}",
                                 "(d) coarse before fine\nin the change?"), strict=True):

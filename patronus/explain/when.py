@@ -3,9 +3,9 @@
 At every reverse step the estimate x0hat_t is encoded again: improvement_j(t) = s_j(x0hat_t under
 s') - s_j(x0), where s' = s with s_j := v_max. The claim that low spatial frequencies come first is
 tested by the rank correlation of tau_j, the t at which half of the improvement is reached, with
-the spectral centroid of the patches that show j (measures.md B5): it says negative. Where all
-appear at once, the change itself still has an order: the mean spatial frequency of x0hat_t under
-s' less x0hat_t under s, step by step.
+the spectral centroid of the patches that show j (measures.md B5): it says negative. Another
+question is the order within one change, x0hat_t under s' less x0hat_t under s: how much of its
+final coarse part, and of its final fine part, is there at t.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,8 @@ from patronus.method import Method
 
 TRACED = 4  # images followed without an edit
 PICTURES = 8  # steps of these that are kept as pictures
+COARSE = 4  # cycles over the image, at most; what has more is fine
+ROUNDING = 1e-6  # of the power of the images: a change of less is none
 
 
 @torch.inference_mode()
@@ -28,9 +30,10 @@ def emergence(model: Method, given: Inverted, found: dict[str, np.ndarray],
               settings) -> dict[str, np.ndarray]:
     """The arrays of when.npz, from the inverted images and what `visualise` found in them.
 
-    dims (E,), times (S,) falling, improvement (E, n, S), frequency (E, S) of the change and
-    centroid (E,) of the patches in cycles/pixel, tau (E,), rho with its interval,
-    trace (n0, S, P), strip (n0, K, C, H, W) uint8 at strip_times (K,).
+    dims (E,), times (S,) falling, improvement (E, n, S), arrived (E, S, 2) and arrived_images
+    (S, 2) as `shares` of the coarse and of the fine part of the change by raising a dimension, and
+    of the difference of two images, centroid (E,) of the patches in cycles/pixel, tau (E,), rho
+    with its interval, trace (n0, S, P), strip (n0, K, C, H, W) uint8 at strip_times (K,).
     """
     dims = found["order"][:settings.curves]
     dim, row = crossed(dims, given.code)
@@ -39,11 +42,12 @@ def emergence(model: Method, given: Inverted, found: dict[str, np.ndarray],
     seen = curves(model, given.x_T[row], raised(given.code[row], dim, v_max), dim, plain, row,
                   settings).view(len(dims), len(given.code), len(times), 3)
     improvement = seen[..., 0].cpu().numpy() - found["before"][:len(dims), :, None]
-    weighted, power = seen[..., 1:].double().sum(1).unbind(-1)
     tau = half_time(times, improvement.mean(1))
     centroid = patch_centroid(found["edited"][:len(dims)], found["boxes"][:len(dims)])
+    least = ROUNDING * overlap(plain[:, -1:]).sum((0, 1))
     return {"dims": dims, "times": times, "improvement": improvement, "tau": tau,
-            "frequency": (weighted / power).cpu().numpy(),  # NaN where nothing changes
+            "arrived": shares(seen[..., 1:].double().sum(1), least),
+            "arrived_images": shares(overlap(plain - plain.roll(1, 0)).sum(0), least),
             "centroid": centroid, **rank_correlation(tau, centroid),
             **traced(model, times, plain[:TRACED], found["order"], settings)}
 
@@ -68,31 +72,46 @@ def traced(model: Method, times: np.ndarray, x0hat: Tensor, dims: np.ndarray,
 @torch.inference_mode()
 def curves(model: Method, x_T: Tensor, code: Tensor, dim: Tensor, plain: Tensor, row: Tensor,
            settings) -> Tensor:
-    """(B, S, 3): activation of dimension dim[i] in the estimates x0hat_t of row i, and `spectrum`
-    of their difference to the unedited ones, plain[row[i]].
+    """(B, S, 3): activation of dimension dim[i] in the estimates x0hat_t of row i, and `overlap`
+    of their differences to the unedited ones, plain[row[i]].
 
     x_T (B, C, H, W), code (B, m) as edited, dim and row (B,), plain (n, S, C, H, W).
     The estimates are encoded as they are, not clipped: the last one is the decoded image.
     """
-    def look(r: slice) -> Callable[[Tensor], Tensor]:
-        step = iter(plain[row[r]].unbind(1))
-        return lambda x0hat: torch.stack(
-            (own(model.encode(x0hat), dim[r]), *spectrum(x0hat - next(step))), 1)
+    def part(r: slice) -> Tensor:
+        estimates = followed(model, x_T[r], code[r], settings.steps, lambda x0hat: x0hat)[1]
+        found = torch.stack([own(model.encode(x0hat), dim[r]) for x0hat in estimates.unbind(1)], 1)
+        for i, x0hat in enumerate(estimates.unbind(1)):
+            x0hat -= plain[row[r], i]  # in place: the estimates of all steps are large
+        return torch.cat((found[..., None], overlap(estimates)), 2)
 
-    return torch.cat([followed(model, x_T[r], code[r], settings.steps, look(r))[1]
-                      for r in tqdm(slices(len(x_T), settings.batch_size), desc="curves",
-                                    mininterval=5)])
+    return torch.cat([part(r) for r in tqdm(slices(len(x_T), settings.batch_size), desc="curves",
+                                            mininterval=5)])
 
 
-def spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Power times radial frequency, and power (B,), of images (B, C, H, W) without their means.
+def overlap(changes: Tensor) -> Tensor:
+    """Inner products (B, S, 2) of changes (B, S, C, H, W) with the last of their S steps, of their
+    coarse parts (waves of at most COARSE cycles over the image, and the mean) and their fine ones.
 
-    The first over the second is `spectral_centroid`, in cycles per pixel, pooled over channels.
+    Of the Fourier transforms over H W, so the two add up to the inner product of the pixels.
     """
-    power = torch.fft.fft2(images.float()).abs().square()
-    power[..., 0, 0] = 0
-    height, width = (torch.fft.fftfreq(size, device=images.device) for size in images.shape[2:])
-    return (power * torch.hypot(height[:, None], width)).sum((1, 2, 3)), power.sum((1, 2, 3))
+    height, width = changes.shape[-2:]
+    cycles = [torch.fft.fftfreq(size, 1 / size, device=changes.device).round()
+              for size in (height, width)]
+    coarse = torch.hypot(cycles[0][:, None], cycles[1]) <= COARSE
+    last = torch.fft.fft2(changes[:, -1].float()).conj() / (height * width)
+    found = []
+    for change in changes.unbind(1):
+        product = (torch.fft.fft2(change.float()) * last).real.sum(1)
+        found.append(torch.stack([product[:, band].sum(1) for band in (coarse, ~coarse)], 1))
+    return torch.stack(found, 1)
+
+
+def shares(product: Tensor, least: Tensor) -> np.ndarray:
+    """How much of the last change is there at each step, of its `overlap` (..., S, 2): 1 at the
+    last; NaN in a band where the last change has at most the power least (2,)."""
+    last = product[..., -1:, :]
+    return torch.where(last > least, product / last, torch.nan).cpu().numpy()
 
 
 def followed(model: Method, x_T: Tensor, code: Tensor, steps: int,

@@ -143,7 +143,8 @@ def toy(tmp_path, monkeypatch):
     save_npz(_job("denoising").out / "denoising.npz", kinds=np.array(["code", "shuffled"]),
              mse=mse)
     save_npz(_job("explanations").out / "when.npz", tau=np.arange(6.0),
-             frequency=0.1 * 2 ** np.tile(np.arange(3.0), (6, 1)),
+             arrived=np.tile([[1, 0.25], [1, 0.5], [1, 1]], (6, 1, 1)),
+             arrived_images=np.ones((3, 2)),
              centroid=np.arange(6.0)[::-1])
     save_json(_job("costs").out / "costs.json", _costs(flops_encoding=3e9))
     return tmp_path
@@ -220,7 +221,7 @@ def test_measures_of_a_whole_cell(toy):
     assert float(rows.value["causal_success_shuffled", "max", ""]) == 0.25
     assert float(rows.value["conditioning", "test", ""]) == pytest.approx(2)
     assert float(rows.value["emergence", "test", ""]) == pytest.approx(-1)
-    assert float(rows.value["coarse_first", "test", ""]) == pytest.approx(2)
+    assert float(rows.value["coarse_first", "test", ""]) == pytest.approx(1.25 / 3)
     for name, value in (("parameters", 6), ("flops_step", 2), ("flops_encode", 3)):
         assert float(rows.value[name, "count", ""]) == value
     assert rows.reason["stability", "test", ""] == "one seed was trained"

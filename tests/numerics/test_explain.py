@@ -221,37 +221,90 @@ def test_improvement_ends_at_what_was_realised():
     assert np.ptp(result["improvement"], axis=2).min() > 0
 
 
-def test_the_change_is_as_fine_as_what_has_appeared(squares, explained):
-    """A square of one frequency: nothing changes before it is there, then at that frequency."""
+def test_a_square_arrives_whole_when_it_appears(squares, explained):
     given, found = explained
     result = when.emergence(squares, given, found, SETTINGS)
     there = np.array([result["times"] <= APPEARS[j] for j in found["order"]])
-    last = result["frequency"][:, -1:]
-    expected = np.where(there, last, np.nan)
-    np.testing.assert_allclose(result["frequency"], expected, rtol=1e-4)
-    rank = np.argsort(np.argsort(last[:, 0]))
-    np.testing.assert_array_equal(rank, np.argsort(np.argsort(found["order"])))
+    np.testing.assert_allclose(result["arrived"], np.tile(there[..., None], 2), atol=1e-5)
 
 
-def test_the_spectrum_of_a_wave_and_of_noise():
-    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(16.0), indexing="ij")
-    waves = torch.stack([torch.cos(2 * torch.pi * (f * y + g * x)) + 3
-                         for f, g in ((4 / 32, 0), (0, 4 / 16), (8 / 32, 2 / 16))])[:, None]
-    weighted, power = when.spectrum(waves.repeat(1, 3, 1, 1))
-    torch.testing.assert_close(weighted / power,
-                               torch.tensor([4 / 32, 4 / 16, np.hypot(8 / 32, 2 / 16)]).float())
-    torch.testing.assert_close(power, 3 * (32 * 16) ** 2 / torch.tensor([2.0, 2, 2]), rtol=1e-4,
-                               atol=0)
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=(5, 2, 16, 12))
-    weighted, power = when.spectrum(torch.from_numpy(noise))
-    one = [np.abs(np.fft.fft2(part - part.mean())) ** 2 for part in noise[0]]
-    expected = [when.spectral_centroid(part) for part in noise[0]]
-    total = [part.sum() for part in one]
-    assert (weighted / power)[0].item() == pytest.approx(np.average(expected, weights=total),
-                                                         rel=1e-5)
-    weighted, power = when.spectrum(torch.full((2, 1, 8, 8), 0.7))
-    assert weighted.tolist() == power.tolist() == [0, 0]
+class Waves(Squares):
+    """x0 = x_T + code_j * (a coarse wave + a fine one); t from which on each is in x0hat_t."""
+
+    COARSE, FINE = 900, 300
+
+    def __init__(self):
+        super().__init__()
+        x = torch.arange(self.shape[2]) / self.shape[2]
+        y = torch.arange(self.shape[1])[:, None] / self.shape[1]
+        coarse, fine = (torch.stack([torch.cos(2 * torch.pi * (first * y + k * x) + j)
+                                     for j, k in enumerate(cycles)])
+                        for first, cycles in ((0, range(1, 4)), (4, range(4, 7))))
+        self.parts, self.wave = (coarse, fine), coarse + fine
+        self.code_dim = len(self.wave)
+
+    def decode(self, x_T, code, steps, on_step=None):
+        for t in Diffusion().times(steps):
+            wave = self.parts[0] * (t <= self.COARSE) + self.parts[1] * (t <= self.FINE)
+            x0hat = x_T + torch.einsum("bm,mhw->bhw", code, wave)[:, None]
+            if on_step:
+                on_step(t, x0hat)
+        return x0hat
+
+    def locate(self, x0: Tensor) -> Located:
+        s = self.encode(x0)
+        return Located(s, torch.tensor([0, 0, *self.shape[1:]]).expand(*s.shape, 4),
+                       torch.zeros(*s.shape, 2, 2))
+
+
+def test_the_coarse_part_of_a_change_arrives_before_the_fine_one():
+    model, settings = Waves(), SETTINGS.model_copy(update={"dims": 3, "curves": 3})
+    images = what.pixels(model.paint(0.3 * torch.rand(5, 3)) + 0.2)
+    given = what.inverted(model, images, settings)
+    found = what.visualise(model, images, np.ones((4, 3), np.float32), settings, given)
+    result = when.emergence(model, given, found, settings)
+    there = np.stack([result["times"] <= model.COARSE, result["times"] <= model.FINE], 1)
+    np.testing.assert_allclose(result["arrived"], np.tile(there, (3, 1, 1)), atol=1e-4)
+
+
+def test_the_difference_of_two_images_arrives_with_their_parts():
+    model, settings = Waves(), SETTINGS.model_copy(update={"dims": 3, "curves": 3})
+    images = np.zeros((3, *model.shape), np.uint8)  # x_T alike, codes apart
+    given = what.inverted(model, images, settings)
+    given = given._replace(x_T=torch.zeros_like(given.x_T), code=0.3 * torch.rand(3, 3))
+    times, plain = when.unedited(model, given, settings)
+    arrived = when.shares(when.overlap(plain - plain.roll(1, 0)).sum(0), torch.zeros(2))
+    there = np.stack([times <= model.COARSE, times <= model.FINE], 1)
+    np.testing.assert_allclose(arrived, there, atol=1e-4)
+
+
+def test_a_dimension_that_was_up_already_changes_nothing():
+    """Batches differ, so what is the same image twice differs by rounding: that is no change."""
+    model, images = real(), random_images(5)
+    settings = Explain(dims=5, steps=6, batch_size=4)
+    given = what.inverted(model, images, settings)
+    given = given._replace(code=given.code[:1].repeat(5, 1))
+    top = given.code.numpy() + np.array([[0], [1], [0], [0], [0]]) * np.array([0, 0, 9, 9, 9])
+    found = what.visualise(model, images, top.astype(np.float32), settings, given)
+    arrived = when.emergence(model, given, found, settings)["arrived"]
+    raised = np.isin(found["order"], [2, 3, 4])
+    assert np.isfinite(arrived[raised]).all() and np.isnan(arrived[~raised]).all()
+
+
+def test_overlap_is_the_inner_product_by_bands():
+    """Waves of four cycles and the mean are coarse, those of five fine; signs and sizes count."""
+    y, x = torch.meshgrid(torch.arange(48.0) / 48, torch.arange(24.0) / 24, indexing="ij")
+    coarse = 0.5 + torch.cos(2 * torch.pi * 4 * y) + torch.sin(2 * torch.pi * (2 * x + 3 * y))
+    fine = torch.cos(2 * torch.pi * 5 * x) + torch.cos(2 * torch.pi * (3 * x + 4 * y))
+    steps = torch.stack([3 * coarse, -fine, coarse - 0.5 * fine, coarse + fine])
+    found = when.overlap(steps[None, :, None].repeat(2, 1, 3, 1, 1))
+    power = torch.tensor([0.25 + 0.5 + 0.5, 0.5 + 0.5]) * 3 * 48 * 24
+    torch.testing.assert_close(
+        found, (torch.tensor([[3, 0], [0, -1], [1, -0.5], [1, 1]]) * power).expand(2, -1, -1),
+        rtol=1e-4, atol=0.01)
+    noise = torch.randn(2, 4, 3, 15, 20)
+    torch.testing.assert_close(when.overlap(noise).sum(-1),
+                               (noise * noise[:, -1:]).sum((2, 3, 4)), rtol=1e-4, atol=1e-2)
 
 
 TIMES = np.array([9, 7, 5, 3, 1])
@@ -498,8 +551,6 @@ def test_nothing_depends_on_the_batch_size():
     for key, value in everything(2).items():
         assert value.shape == expected[key].shape
         atol = {"float16": 1e-3, "uint8": 1}.get(str(value.dtype), 1e-5)
-        if key == "3.frequency":  # of a small difference of images: rounding is a part of it
-            atol = 2e-3
         np.testing.assert_allclose(value.astype(float), expected[key].astype(float), atol=atol,
                                    err_msg=key)
 
@@ -541,8 +592,9 @@ def test_the_stage_writes_what_was_agreed(tmp_path, monkeypatch):
         "where": {"dims": (p,), "images": (n, *image), "activation": (n, p), "boxes": (n, p, 4),
                   "maps": (n, p, 10, 10)},
         "when": {"dims": (e,), "times": (3,), "improvement": (e, n, 3), "tau": (e,),
-                 "frequency": (e, 3), "centroid": (e,), "rho": (), "rho_low": (), "rho_high": (),
-                 "trace": (4, 3, p), "strip": (4, 3, *image), "strip_times": (3,)},
+                 "arrived": (e, 3, 2), "arrived_images": (3, 2),
+                 "centroid": (e,), "rho": (), "rho_low": (), "rho_high": (), "trace": (4, 3, p),
+                 "strip": (4, 3, *image), "strip_times": (3,)},
         "edits": {"sweep_dims": (2,), "sweep_values": (7,), "sweep_row": (2,),
                   "sweep_source": (2, *image), "sweep": (2, 7, *image), "pair_rows": (1, 2),
                   "pair_sources": (1, 2, *image), "pair": (1, 9, *image), "vary_rows": (4,),

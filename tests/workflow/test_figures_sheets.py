@@ -46,7 +46,7 @@ def explained(folder: Path, dataset: str) -> None:
     np.savez(folder / "where.npz", dims=order, images=images, boxes=boxes,
              maps=rng.random((n, count, side, side)).astype(np.float16))
     np.savez(folder / "when.npz", dims=order, times=times, improvement=curves, tau=tau,
-             frequency=rng.uniform(0.1, 0.3, (count, 3)),
+             arrived=rng.uniform(0, 1, (count, 3, 2)), arrived_images=rng.uniform(0, 1, (3, 2)),
              centroid=np.linspace(0.1, 0.2, count), rho=rho, rho_low=rho, rho_high=rho,
              strip=np.stack([images[:few]] * 3, 1), strip_times=times)
     np.savez(folder / "edits.npz", sweep_dims=order[:2], sweep_values=np.linspace(0, 3, 7),
