@@ -82,6 +82,9 @@ def panel(ax: Axes, settings: list[tuple[str, str]], measured: pd.DataFrame, key
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.tick_params(length=2, pad=2)
     ax.margins(y=0.15)
+    if not sum(map(len, [*found, untrained])):  # no attributes, for one
+        ax.text(0.5, 0.5, "n/a", transform=ax.transAxes, ha="center", va="center")
+        ax.set_yticks([])
 
 
 def legend(fig: Figure, control: str | None) -> None:

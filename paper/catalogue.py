@@ -55,7 +55,8 @@ def applies(name: str, study: Study) -> bool:
 def needs(name: str, study: Study) -> list[Path]:
     """The files a figure or table reads, relative to the working folder.
 
-    Raises NotApplicable when the study has no data set, method or seed that the script asks for.
+    Raises NotApplicable when the study has no data set, method, seed or kind of intervention that
+    the script asks for.
     """
     return [path for files in inputs(name, study).values() for path in files]
 
@@ -80,8 +81,10 @@ def _files(name: str, need: dict, study: Study) -> list[Path]:
     picked = [_pick(name, axis, need[axis], _have(axis, need, have, study)) for axis in axes]
     stage = need["stage"]
     known = {tuple(key[AXES.index(axis)] for axis in axes) for key in study.cells}
-    folders = [stage_folder(stage, study.scale, *choice) for choice in itertools.product(*picked)
-               if choice in known] if axes else [Path("results", study.scale, stage)]
+    chosen = [choice for choice in itertools.product(*picked) if choice in known]
+    _intervened(name, need, chosen, study)
+    folders = [stage_folder(stage, study.scale, *choice) for choice in chosen] if axes \
+        else [Path("results", study.scale, stage)]
     return [folder / file for folder in folders for file in need["files"]]
 
 
@@ -103,6 +106,13 @@ def _pick(name: str, axis: str, asked: str | list, have: list) -> list:
         listed = asked if isinstance(asked, str) else ", ".join(map(str, asked))
         raise NotApplicable(f"{name}: the study has no {axis} out of {listed}")
     return found[:1]
+
+
+def _intervened(name: str, need: dict, chosen: list[tuple], study: Study) -> None:
+    """Raises NotApplicable where a cell is not asked for an intervention of the `kinds` needed."""
+    for kind, choice in itertools.product(need.get("kinds", ()), chosen):
+        if kind not in study.cell(*choice).intervene.kinds:
+            raise NotApplicable(f"{name}: the scale asks for no intervention of kind '{kind}'")
 
 
 def upstream(name: str, study: Study) -> list[Path]:

@@ -18,9 +18,11 @@
 NEEDS = {
     "ours": {"stage": "interventions", "dataset": ["celeba", "ffhq", "*"],
              "method": ["patronus_modern", "patronus"], "seed": [0, "*"],
+             "kinds": ["max", "max_random", "thrice", "thrice_random"],
              "files": ["interventions.npz", "interventions.json"]},
     "control": {"stage": "interventions", "dataset": ["celeba", "ffhq", "*"],
                 "method": ["untrained_modern", "untrained"], "seed": [0, "*"],
+                "kinds": ["max", "max_random", "thrice", "thrice_random"],
                 "files": ["interventions.npz", "interventions.json"]},
 }
 

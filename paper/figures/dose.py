@@ -4,17 +4,19 @@
 # One panel for each part, in order of their highest success: the share of test images without the
 # part in which a classifier sees it once the code dimension that tells it best is set to a value,
 # the same for all images: the 5 %, 50 % and 95 % quantile of test images, the largest of them
-# (max), and two and three times as far from the median, where no image lies. x_T inverted from the
-# image. Bands are 95 % Wilson intervals. Where only the last values draw a part, the dimension
-# knows it but images never need that much of it.
+# (max), and, if the scale goes there, two and three times as far from the median, where no image
+# lies. x_T inverted from the image. Bands are 95 % Wilson intervals. Where only the last values
+# draw a part, the dimension knows it but images never need that much of it.
 
 # %% tags=["parameters"]
 NEEDS = {
     "ours": {"stage": "interventions", "dataset": ["celeba", "ffhq", "*"],
              "method": ["patronus_modern", "patronus"], "seed": [0, "*"],
+             "kinds": ["q05", "q50", "q95", "max"],
              "files": ["interventions.npz", "interventions.json"]},
     "control": {"stage": "interventions", "dataset": ["celeba", "ffhq", "*"],
                 "method": ["untrained_modern", "untrained"], "seed": [0, "*"],
+                "kinds": ["q05", "q50", "q95", "max"],
                 "files": ["interventions.npz", "interventions.json"]},
 }
 
@@ -29,6 +31,7 @@ style.use()
 ours, about = np.load(inputs["ours"][0]), load_json(inputs["ours"][1])
 control, other = np.load(inputs["control"][0]), load_json(inputs["control"][1])
 DOSES = {"q05": "5 %", "q50": "50 %", "q95": "95 %", "max": "max", "twice": "2×", "thrice": "3×"}
+DOSES = {kind: value for kind, value in DOSES.items() if kind in ours["kinds"]}
 COLUMNS = 6
 at = [list(ours["kinds"]).index(kind) for kind in DOSES]
 names = sheets.part_names(about)

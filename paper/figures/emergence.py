@@ -117,7 +117,8 @@ def arrivals(ax, when):
     for k, (band, colour) in enumerate((("coarse", style.INK), ("fine", style.OTHER))):
         if known.any():
             ax.plot(when["times"], when["arrived"][known, :, k].mean(0), color=colour, label=band)
-        ax.plot(when["times"], when["arrived_images"][:, k], "--", color=colour, linewidth=0.9)
+        ax.plot(when["times"], when["arrived_images"][:, k], "--", color=colour, linewidth=0.9,
+                label=None if k else "two images")
     timeline(ax)
     ax.set(xlabel=TIME, ylabel=SHARE)
     if known.any():

@@ -113,6 +113,14 @@ def test_only_a_scale_with_every_strength_draws_them(scale, made):
     assert {"strengths", "validation"} & set(catalogue.wanted(load_study(scale))) == made
 
 
+@pytest.mark.parametrize(("scale", "made"), [
+    ("real", {"dose"}), ("showcase", {"causal", "dose"}), ("smoke", {"causal", "dose"}),
+    ("tiny", set())])
+def test_a_scale_draws_the_interventions_it_asks_for(scale, made):
+    """A figure of kinds that no cell was asked for would fail at the end of the run."""
+    assert {"causal", "dose"} & set(catalogue.wanted(load_study(scale))) == made
+
+
 def test_the_strengths_are_those_that_the_data_sets_say():
     study = load_study("strengths")
     assert {name: study.datasets[name].plant[2] for name in STRENGTHS} == STRENGTHS
