@@ -1,9 +1,9 @@
 """What of a study's results git can carry: python -m paper.deposit --scale real
 
 Copies from results/<scale>/ into paper/results/<scale>/: tables, pictures of figures, the measures
-of every cell, and of every trained model its weights (rounded to 16 bits), settings, losses and
-record beside a card. README.md lists it with commands and times. Nothing of it is written by hand.
-Cells that were not made, and files over 3 MB, are named there and left out. `--weights` carries the
+of every cell, and of every trained model its weights (rounded to 16 bits), quantiles of its code,
+settings, losses and record beside a card. README.md lists it with commands and times. Nothing of it
+is written by hand. Cells that were not made, and files over 3 MB, are named there and left out. `--weights` carries the
 weights of some models only, to keep a clone small; the others keep card, settings, losses, record.
 """
 
@@ -38,8 +38,11 @@ def made(study: Study, stage: str) -> list[Cell]:
 
 
 def carry_model(cell: Cell, out: Path, whole: bool) -> None:
-    """Weights as 16-bit floats (of a `whole` one), and what stands beside them."""
+    """Weights as 16-bit floats and what is usual for its code (of a `whole` one), and what stands
+    beside them."""
     from safetensors.torch import load_file, save_file  # torch is slow to import
+
+    from patronus.explain import statistics
 
     source = cell.folder("checkpoints")
     verified(source)
@@ -48,6 +51,8 @@ def carry_model(cell: Cell, out: Path, whole: bool) -> None:
     if whole:
         save_file({name: value.half() if value.is_floating_point() else value
                    for name, value in weights.items()}, out / "model.safetensors")
+        if usual := statistics.find(source):
+            statistics.read(usual).save(out)
     for name in ("config.json", "history.csv", "record.json"):
         shutil.copyfile(source / name, out / name)
     numbers = sum(value.numel() for value in weights.values())

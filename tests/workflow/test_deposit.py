@@ -12,6 +12,7 @@ from paper import deposit
 from patronus import checkpoint, load
 from patronus.config import Cell, load_study
 from patronus.errors import Problem
+from patronus.explain import statistics
 from patronus.files import save_text
 from patronus.record import Record
 
@@ -64,6 +65,17 @@ def test_the_model_loads_and_answers_as_the_one_that_was_trained(here, made):
     x = torch.rand(3, *CELL.shape) * 2 - 1
     torch.testing.assert_close(carried.encode(x), made.encode(x), atol=0.01, rtol=0.01)
     assert {p.dtype for p in carried.parameters()} == {torch.float32}
+
+
+def test_the_model_knows_what_is_usual_for_it(here, made):
+    codes = np.random.default_rng(0).random((50, CELL.code_dim), np.float32)
+    CELL.folder("codes").mkdir(parents=True)
+    np.save(CELL.folder("codes") / "train.npy", codes)
+    deposit.deposit(STUDY, here / "out")
+    folder = here / "out" / "checkpoints" / "celeba" / "patronus" / "seed0"
+    usual = statistics.of_model(made, folder, None)
+    np.testing.assert_array_equal(usual.v_max, codes.max(0))
+    assert statistics.find(folder).parent == folder and usual.over == "50 train images"
 
 
 def test_the_card_says_what_record_and_measures_say(here, made):
