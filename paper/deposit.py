@@ -3,8 +3,9 @@
 Copies from results/<scale>/ into paper/results/<scale>/: tables, pictures of figures, the measures
 of every cell, and of every trained model its weights (rounded to 16 bits), quantiles of its code,
 settings, losses and record beside a card. README.md lists it with commands and times. Nothing of it
-is written by hand. Cells that were not made, and files over 3 MB, are named there and left out. `--weights` carries the
-weights of some models only, to keep a clone small; the others keep card, settings, losses, record.
+is written by hand. Cells that were not made, and files over 3 MB, are named there and left out.
+`--weights` carries the weights of some models only, to keep a clone small; the others keep card,
+settings, losses and record.
 """
 
 import argparse
