@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.asking import KINDS
 from paper import catalogue, render, table
 from patronus.config import Cell, Dataset, Study
 from patronus.errors import NotApplicable, Problem
@@ -198,7 +199,8 @@ def test_scripts_have_title_caption_needs_and_no_torch(name):
     assert title.startswith("# ")
     assert len(caption.split()) > 10
     for need in catalogue.declared(path).values():
-        assert {"stage", "files"} <= set(need) <= {"stage", "files", "dataset", "method", "seed"}
+        assert {"stage", "files"} <= set(need) <= {"stage", "files", "kinds", *catalogue.AXES}
+        assert set(need.get("kinds", ())) <= set(KINDS)
     ours = [path, *closure(f"paper.{path.parent.name}.{name}", "paper.style", "paper.table")]
     assert [file for file in ours
             if re.search(r"^\s*(import|from) torch\b", file.read_text(), re.MULTILINE)] == []
