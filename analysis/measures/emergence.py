@@ -39,7 +39,7 @@ def emergence(tau: np.ndarray, centroid: np.ndarray) -> Value:
         if np.ptp(values) == 0:
             raise NotApplicable(f"all {n} dimensions {what}: {values[0]:.3g}")
     value, low, high = map(float, rank_correlation(tau, centroid).values())
-    return Value(value, n, min(low, value), max(high, value),
+    return Value(value, n, low, high,
                  detail={"left_out": len(tau) - n, "times": len(np.unique(tau[whole]))})
 
 

@@ -126,10 +126,8 @@ def arrivals(ax, when):
 
 
 def correlation(when):
-    rho, low, high = (float(when[key]) for key in ("rho", "rho_low", "rho_high"))
-    # of few points with ties all resamples may lie on one side: the interval holds rho all the same
-    found = [f"{value:.2f}".replace("-", "−") for value in (rho, min(low, rho), max(high, rho))]
-    return "$\\rho$ = {} [{}, {}]".format(*found) if np.isfinite(rho) else "$\\rho$: n/a"
+    rho = [f"{float(when[key]):.2f}".replace("-", "−") for key in ("rho", "rho_low", "rho_high")]
+    return "$\\rho$ = {} [{}, {}]".format(*rho) if np.isfinite(when["rho"]) else "$\\rho$: n/a"
 
 
 def draw(one):

@@ -15,7 +15,8 @@ RESAMPLES = 2000
 def rank_correlation(tau: np.ndarray, centroid: np.ndarray) -> dict[str, float]:
     """Spearman's rho (E,) against (E,), with the bootstrap 95 % interval over dimensions.
 
-    Dimensions without one of the two do not count; with fewer than 5, all three are NaN.
+    Dimensions without one of the two do not count; with fewer than 5, all three are NaN. The
+    interval holds rho: of few dimensions with ties all resamples may lie on one side of it.
     """
     whole = np.isfinite(tau) & np.isfinite(centroid)
     if whole.sum() < LEAST:
@@ -27,7 +28,8 @@ def rank_correlation(tau: np.ndarray, centroid: np.ndarray) -> dict[str, float]:
             pair, spearman, paired=True, vectorized=True, n_resamples=RESAMPLES,
             method="percentile", random_state=np.random.default_rng(seed_for("emergence")))
         low, high = np.nanquantile(draws.bootstrap_distribution, [0.025, 0.975])
-        return {"rho": spearman(*pair), "rho_low": low, "rho_high": high}
+        rho = spearman(*pair)
+        return {"rho": rho, "rho_low": np.fmin(low, rho), "rho_high": np.fmax(high, rho)}
 
 
 def spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
