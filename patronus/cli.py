@@ -196,6 +196,22 @@ def import_(
     published.run(source, folder, dataset)
 
 
+@command("config", "patronus config celeba vae --scale smoke")
+def config(
+        dataset: Annotated[str, typer.Argument(help="A data set: a file in config/datasets.")],
+        method: Annotated[str, typer.Argument(help="A method: a file in config/methods.")],
+        scale: Annotated[str | None, typer.Option(help="A file in config/scales.")] = None,
+        seed: Annotated[int, typer.Option(min=0, help="Training seed.")] = 0) -> None:
+    """Print every setting of one data set, method and scale with the file that set it."""
+    from patronus.config import explained
+
+    rows = [(key, str(value), source) for key, value, source
+            in explained(scale, dataset, method, seed)]
+    width = [max(len(row[i]) for row in rows) for i in range(2)]
+    for key, value, source in rows:
+        typer.echo(f"{key:{width[0]}}  {value:{min(width[1], 48)}}  {source}")
+
+
 def parsed(changes: list[str]) -> dict[int, float | None]:
     """Prototype -> value, or None for max, of texts such as 38=3.0 and 5=max."""
     found: dict[int, float | None] = {}

@@ -15,22 +15,65 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 
 from patronus.errors import Problem
 from patronus.sources import ROOT, file_of
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Plant = tuple[str, str, Annotated[float, Field(ge=0, le=1)]]  # attribute, attribute, strength
-Shape = tuple[Literal[1, 3], Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+
+def _number(value: object) -> object:
+    """YAML reads yes, no, on and off as truth values, which Python counts as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, and YAML reads yes, no, on and off as truth values")
+    return value
+
+
+def _distinct(values: list) -> list:
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"names {twice[0]} more than once")
+    return values
+
+
+def _grouped(width: int | None) -> int | None:
+    if width is not None and (width <= 0 or width % 8):
+        raise ValueError("must be a multiple of 8, since features are normalised in 8 groups")
+    return width
+
+
+Int = Annotated[int, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[Int, Field(gt=0)]
+Count = Annotated[Int, Field(ge=0)]
+Rate = Annotated[Float, Field(gt=0)]
+Fraction = Annotated[Float, Field(ge=0, lt=1)]
+Names = Annotated[list[str], AfterValidator(_distinct)]
+Plant = tuple[str, str, Annotated[Float, Field(ge=0, le=1)]]  # attribute, attribute, strength
+Shape = tuple[Literal[1, 3], Annotated[Int, Field(ge=8)], Annotated[Int, Field(ge=8)]]
 Kind = Literal["max", "thrice", "max_random", "thrice_random", "twice", "q95", "q50", "q05"]
 Track = Literal["", "matched", "published", "supervised"]  # baselines/README.md; "": one for both
+LARGEST = 10_000  # values in a configuration file, its aliases unfolded
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-SAFE_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "None": None,
+SAFE_TYPES = {"int": Int, "float": Float, "bool": bool, "str": str, "tuple": tuple, "None": None,
               "Literal": Literal, "dict": dict}
+# What options of these names may be, whichever method has them (given the type it declares)
+_WIDTHS = Annotated[tuple[Positive, ...], Field(min_length=1)]
+LIMITS = {"base": AfterValidator(_grouped), "ddpm_base": AfterValidator(_grouped),
+          "dropout": Field(ge=0, lt=1), "masked": Field(ge=0, le=1),
+          **dict.fromkeys(("blocks", "timesteps", "penalty_every", "ramp_steps", "inversion_steps",
+                           "fitted_times", "fit_images", "k", "t", "block", "eta"), Field(gt=0))}
+LISTS = {**dict.fromkeys(("multipliers", "ddpm_multipliers", "encoder_channels",
+                          "encoder_kernels", "encoder_strides"), _WIDTHS),
+         "encoder_paddings": Annotated[tuple[Count, ...], Field(min_length=1)]}
 
 
 class Strict(BaseModel):
@@ -225,10 +268,10 @@ class Scale(Strict):
 
     about: str  # one line, shown by the tools
     generated: Generated | None = None  # None: official data
-    datasets: list[str] | None = None  # None: every set that says `study: true`
-    methods: list[str] | None = None  # None: every method that does not say `study: false`
-    seeds: list[Count] = [0]
-    figures: list[str] | None = None  # None: every figure and table found
+    datasets: Names | None = None  # None: every set that says `study: true`
+    methods: Names | None = None  # None: every method that does not say `study: false`
+    seeds: Annotated[list[Count], AfterValidator(_distinct)] = [0]
+    figures: Names | None = None  # None: every figure and table found
     threads: Positive = 1
     gpus: Count = 0
     inception: bool = True  # also measure FID with the official features, when they are there
@@ -454,11 +497,43 @@ def options(module: str) -> type[Strict]:
         try:
             kind = eval(compile(ast.Expression(arg.annotation), path.name, "eval"),
                         {"__builtins__": {}}, SAFE_TYPES)
-            fields[arg.arg] = (kind, ast.literal_eval(default))
+            fields[arg.arg] = (_limited(arg.arg, kind), ast.literal_eval(default))
         except (TypeError, NameError, ValueError) as error:
             raise Problem(f"{path.name}: option {arg.arg}: needs a literal default and a type made "
                           f"of {', '.join(SAFE_TYPES)} ({error})") from error
     return create_model(f"{module}.Model", __base__=Strict, **fields)
+
+
+def _limited(name: str, kind: object) -> object:
+    """The type of an option, held to what options of that name may be."""
+    if name in LISTS:
+        return LISTS[name] | None if type(None) in get_args(kind) else LISTS[name]
+    return Annotated[kind, LIMITS[name]] if name in LIMITS else kind
+
+
+def _side(model: BaseModel, size: int) -> int:
+    """Positions along one side of the prototype encoder's feature map (docs/model.md section 1)."""
+    layers = zip(model.encoder_kernels, model.encoder_strides, model.encoder_paddings, strict=True)
+    for kernel, stride, padding in layers:
+        size = (size + 2 * padding - kernel) // stride + 1
+        if size < 1:
+            break
+    return size
+
+
+def _check_encoder(model: BaseModel, shape: Shape, where: str) -> None:
+    """Raises Problem if the layers of a prototype encoder do not fit each other or the images."""
+    if not hasattr(model, "encoder_kernels"):
+        return
+    counts = {key: len(getattr(model, key)) for key in LISTS if hasattr(model, key)
+              and key.startswith("encoder_")}
+    if len(set(counts.values())) > 1:
+        raise Problem(f"{where}: the encoder's layers are counted differently: "
+                      f"{', '.join(f'{key} has {n}' for key, n in counts.items())}; give each the "
+                      "same number")
+    if min(_side(model, side) for side in shape[1:]) < 1:
+        raise Problem(f"{where}: encoder_kernels and encoder_strides leave nothing of images of "
+                      f"{shape[1]}x{shape[2]}; make them smaller, or add encoder_paddings")
 
 
 def restriction(only: dict) -> str:
@@ -478,6 +553,7 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
     shaped = _shaped(dataset, [*_pick(spec, d), method, *filter(None, [spec.by_method.get(m)])])
     try:
         model = options(method.module).model_validate(merged.pop("model"))
+        _check_encoder(model, shaped.shape, f"scales/{scale}.yaml: model of {m} on {d}")
         step = 2 ** max(0, len(getattr(model, "multipliers", None) or ()) - 1)
         if any(side % step for side in shaped.shape[1:]):
             raise Problem(f"scales/{scale}.yaml: the sides of {d}, {shaped.shape[1:]}, must be a "
@@ -497,6 +573,44 @@ def _cell(scale, spec, d, dataset, m, method, seed, layers, errors) -> Cell | No
     except Problem as error:
         errors.append(str(error))
     return None
+
+
+def explained(scale: str | None, dataset: str, method: str, seed: int = 0) \
+        -> list[tuple[str, object, str]]:
+    """Every setting of one cell: (key, value, the file that set it, or "default").
+
+    Raises Problem as `load_study` does.
+    """
+    study = load_study(scale, datasets=[dataset], methods=[method], seeds=[seed])
+    cell = study.cell(dataset, method, seed)
+    origin = _origins(study.scale, dataset, method)
+    values = cell.model_dump(mode="json")
+    rows = [(f"{key}.{name}", one, origin.get(f"{key}.{name}", "default"))
+            for key, value in values.items() if isinstance(value, dict)
+            for name, one in value.items()]
+    return [(key, value, origin.get(key, "default")) for key, value in values.items()
+            if not isinstance(value, dict)] + rows
+
+
+def _origins(scale: str, d: str, m: str) -> dict[str, str]:
+    """The file that sets each key of a cell, of those that a file sets."""
+    errors: list[str] = []
+    spec, dataset = _load("scales", scale, Scale, errors), _load("datasets", d, Dataset, errors)
+    method = _load_method(m, errors)
+    recipe = _load("recipes", method.recipe, Recipe, errors)
+    found = {f"{section}.{key}": source
+             for source, part in _layers(scale, spec, d, dataset, m, method, recipe)
+             for section, values in part.items() for key in values}
+    files = {f"scales/{scale}.yaml": ("scale", "generated", "threads", "gpus", "inception"),
+             f"datasets/{d}.yaml": ("dataset", "labels", "reference", "shortcut", "shape",
+                                    "code_dim"),
+             f"methods/{m}.yaml": ("method", "title", "module", "recipe", "track", "base")}
+    if m not in names("methods"):
+        files[f"baselines/{m}.py"] = files.pop(f"methods/{m}.yaml")
+    found |= {key: file for file, keys in files.items() for key in keys}
+    found |= {"code_dim": f"methods/{m}.yaml"} if method.code_dim else {}
+    return found | {key: f"scales/{scale}.yaml" for part in _pick(spec, d, m)
+                    for key in ("shape", "code_dim") if getattr(part, key, None) is not None}
 
 
 def _layers(scale, spec, d, dataset, m, method, recipe):
@@ -613,9 +727,51 @@ def _yaml(path: Path) -> dict:
     return value
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """yaml's safe loader (libyaml's where PyYAML has it: ten times faster), refusing two traps.
+
+    A key that stands twice, of which the last would win silently; and aliases of aliases, which
+    a file of a few lines can make fill the memory.
+    """
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.flattened: set[int] = set()
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > LARGEST:
+            raise yaml.MarkedYAMLError(problem="its aliases unfold without end",
+                                       problem_mark=node.start_mark)
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Called for each mapping before its `<<` are replaced by what they stand for.
+
+        Called again where another mapping merges that one, when it holds both.
+        """
+        seen = set()
+        for key, _ in [] if id(node) in self.flattened else node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands there twice",
+                                           problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        self.flattened.add(id(node))
+        super().flatten_mapping(node)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node unfolds to; `known` by node, so that each is counted once."""
+    if id(node) not in known:
+        known[id(node)] = LARGEST  # of one that holds itself
+        parts = node.value if isinstance(node, yaml.SequenceNode) else \
+            [value for _, value in node.value] if isinstance(node, yaml.MappingNode) else []
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
+
+
 def _parsed(text: str) -> object:
-    """What yaml.safe_load gives, by libyaml where PyYAML has it: about ten times faster."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    loader = _Loader(text)
     try:
         return loader.get_single_data()
     finally:

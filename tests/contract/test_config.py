@@ -1,5 +1,6 @@
 """config/ is right as it stands, and what is wrong in it is told all at once."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -64,13 +65,24 @@ def told(lines: list[str], *words: str) -> bool:
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_loads_with_every_set_and_method(scale: str):
-    sets, methods = config.names("datasets"), config.method_names()
+    methods = config.method_names()
+    sets = [name for name in config.names("datasets") if encoder_fits(scale, name)]
     study = load_study(scale, datasets=sets, methods=methods)
     spec = yaml.safe_load((ROOT / "config" / "scales" / f"{scale}.yaml").read_text())
     also = {(d, m, seed) for d, part in spec.get("by_dataset", {}).items()
             for m, seeds in part.get("also", {}).items() for seed in seeds}
     assert set(study.cells) == set(product(sets, methods, spec.get("seeds", [0]))) | also
     assert load_study(scale).cells
+    assert "celeba" in sets
+
+
+def encoder_fits(scale: str, dataset: str) -> bool:
+    """Whether a scale's encoders suit a set's; nothing else may be wrong with the pair."""
+    try:
+        load_study(scale, datasets=[dataset], methods=config.method_names())
+    except Problem as error:
+        return bool(re.sub(r".*the encoder's layers.*", "", str(error)).strip())
+    return True
 
 
 def test_every_method_file_and_every_baseline_is_a_method():
@@ -425,3 +437,77 @@ def test_a_fingerprint_tells_methods_and_seeds_apart_where_it_must():
     assert len(set(prints)) == 4
     shared = [stage.fingerprint("data", "patronus.prepare", study, d) for d in study.datasets]
     assert len(set(shared)) == len(study.datasets)
+
+
+# traps: what would be misread, or would fail only in training
+
+
+BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n"
+                                    for i in range(1, 12))
+
+
+def add(folder: Path, text: str) -> None:
+    path = folder / "scales" / "tiny.yaml"
+    path.write_text(path.read_text() + text)
+
+
+@pytest.mark.parametrize(("text", "word"), [("\nthreads: 1\nthreads: 1\n", "threads"),
+                                            (BOMB, "unfold")])
+def test_a_key_that_stands_twice_and_an_alias_bomb_are_named_with_the_line(folder, text, word):
+    add(folder, text)
+    assert told(complaints(), "scales/tiny.yaml", "line", word)
+
+
+def test_a_key_may_stand_beside_the_one_that_is_merged_under_it(folder):
+    path = folder / "more.yaml"
+    path.write_text("a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, y: 3}\n")
+    assert config._yaml(path)["c"] == {"x": 2, "y": 3}
+
+
+@pytest.mark.parametrize(("section", "key"), [("sample", "steps"), ("train", "epochs"),
+                                              ("train", "batch_size"), ("denoising", "images")])
+def test_yes_is_no_number(folder, section, key):
+    edit(folder / "scales" / "tiny.yaml", {"every": {section: {key: True}}})
+    assert told(complaints(), f"{section}.{key}", "truth")
+
+
+@pytest.mark.parametrize("change", [
+    {"base": 7}, {"base": 0}, {"base": -8}, {"dropout": 5.0}, {"multipliers": []},
+    {"multipliers": [0, 1]}, {"encoder_kernels": [99, 99, 99, 99]},
+    {"encoder_strides": [0, 1, 1, 1]}, {"encoder_kernels": [3, 3]}, {"encoder_paddings": []},
+    {"base": True}])
+def test_a_model_that_could_not_be_built_is_refused_before_anything_runs(folder, change):
+    edit(folder / "scales" / "tiny.yaml", {"every": {"model": {"patronus.model": change}}})
+    (key,) = change
+    lines = complaints("tiny", datasets=["celeba"], methods=["patronus"])
+    assert told(lines, "scales/tiny.yaml", key.removesuffix("s"))
+
+
+@pytest.mark.parametrize("method", sorted(set(config.method_names())))
+def test_options_that_methods_share_have_one_range(folder, method):
+    """Whatever module a method is of: a width that no group divides is told, if it has one."""
+    module = config._load_method(method, []).module
+    for key, bad in (("base", 12), ("dropout", 1.0), ("multipliers", [])):
+        if key in config.options(module).model_fields:
+            edit(folder / "scales" / "tiny.yaml", {"every": {"model": {module: {key: bad}}}})
+            assert told(complaints("tiny", datasets=["celeba"], methods=[method]), f"model.{key}")
+
+
+def test_what_is_named_twice_is_told(folder):
+    edit(folder / "scales" / "tiny.yaml", {"figures": ["fig3", "fig3"]})
+    assert told(complaints(), "figures", "more than once", "fig3")
+
+
+def test_every_setting_of_a_cell_is_shown_with_the_file_that_set_it():
+    rows = {key: (value, source) for key, value, source
+            in config.explained("smoke", "celeba", "vae")}
+    cell = load_study("smoke", datasets=["celeba"], methods=["vae"]).cell("celeba", "vae", 0)
+    flat = cell.model_dump(mode="json")
+    for key, (value, _) in rows.items():
+        section, _, name = key.partition(".")
+        assert value == (flat[section][name] if name else flat[section])
+    assert set(rows) >= {f"train.{key}" for key in flat["train"]}
+    assert rows["train.lr"] == (0.001, "scales/smoke.yaml")
+    assert rows["train.clip"][1] == "methods/vae.yaml"
+    assert rows["train.betas"][1] == "default"
+    assert rows["code_dim"] == (32, "scales/smoke.yaml")
