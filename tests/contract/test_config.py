@@ -81,7 +81,7 @@ def encoder_fits(scale: str, dataset: str) -> bool:
     try:
         load_study(scale, datasets=[dataset], methods=config.method_names())
     except Problem as error:
-        return bool(re.sub(r".*the encoder's layers.*", "", str(error)).strip())
+        return bool(re.sub(r".*(encoder's layers|encoder_kernels).*", "", str(error)).strip())
     return True
 
 
