@@ -37,6 +37,11 @@ def script(name: str) -> Path:
     return known[name]
 
 
+def title(name: str) -> str:
+    """The first line of a script's caption."""
+    return script(name).read_text(encoding="utf-8").splitlines()[1].strip("# ")
+
+
 def wanted(study: Study) -> list[str]:
     """The ids a study makes: those it names, else all whose inputs the study has."""
     if study.figures is not None:

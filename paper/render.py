@@ -5,7 +5,7 @@
 Which scripts there are and what they read stands in catalogue.py. No torch here.
 """
 
-import argparse
+import json
 import os
 import re
 import shutil
@@ -22,8 +22,10 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from paper.catalogue import inputs, module, needs, script
-from patronus.config import Study, load_study
+from paper import given
+from paper.catalogue import module, needs, script
+from paper.given import GIVEN, Given
+from patronus.config import Study
 from patronus.errors import NotApplicable, Problem, guarded
 from patronus.files import load_json, save_text, whole
 from patronus.record import Record
@@ -38,25 +40,22 @@ def render(name: str, study: Study, out: Path) -> None:
     Raises Problem for a missing input and for any error in the script; `out` then stays as it
     was and the executed notebook with the traceback stays in work/paper/<scale>/<id>/.
     """
-    path, read = script(name), inputs(name, study)
-    _check(name, needs(name, study))
+    path = script(name)
     work = Path("work", "paper", study.scale, name)
+    handed = given.of(name, study, work)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     record = Record("paper", ["paper.render", module(path)],
                     {"id": name, "scale": study.scale}, needs(name, study))
     book = notebook(path)
-    title = book.cells[0].source.splitlines()[0].strip("# ")
-    inject(book, name=name, title=title, scale=study.scale, out=str(work),
-           inputs={key: list(map(str, files)) for key, files in read.items()})
-    execute(book, path, work / f"{name}.ipynb")
+    execute(book, path, work / f"{name}.ipynb", handed)
     save_text(work / f"{name}.html", page(book, name))
     past = load_json(out / "record.json")["outputs"] if (out / "record.json").is_file() else {}
     (out / "record.json").unlink(missing_ok=True)  # no record, no claim to be whole
     made = _deliver(work, out)
     for stale in {Path(path).name for path in past} - {path.name for path in made}:
         (out / stale).unlink(missing_ok=True)
-    record.write(out, made, title=title)
+    record.write(out, made, title=handed.title)
 
 
 def notebook(path: Path) -> NotebookNode:
@@ -66,18 +65,9 @@ def notebook(path: Path) -> NotebookNode:
                                              "language": "python"})
     if not book.cells or book.cells[0].cell_type != "markdown":
         raise Problem(f"{path}: must start with a markdown cell: title and caption")
-    return book
-
-
-def inject(book: NotebookNode, **parameters: object) -> None:
-    """Add a cell that sets `parameters` after the one tagged so; number the cells' ids."""
-    tagged = [i for i, cell in enumerate(book.cells)
-              if "parameters" in cell.metadata.get("tags", [])]
-    text = "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
-    cell = nbformat.v4.new_code_cell(text, metadata={"tags": ["injected-parameters"]})
-    book.cells.insert(tagged[0] + 1 if tagged else 1, cell)
     for number, cell in enumerate(book.cells):
         cell.id = f"cell-{number}"
+    return book
 
 
 class _ThisPython(KernelSpecManager):
@@ -96,7 +86,7 @@ class _Kernel(AsyncKernelManager):
         self.kernel_spec_manager = _ThisPython(parent=self)
 
 
-def execute(book: NotebookNode, path: Path, kept: Path) -> None:
+def execute(book: NotebookNode, path: Path, kept: Path, handed: Given) -> None:
     """Run all cells in the working folder; write the executed notebook to `kept` in any case."""
     client = NotebookClient(book, kernel_manager_class=_Kernel, record_timing=False, timeout=3600,
                             resources={"metadata": {"path": os.getcwd()}})
@@ -104,7 +94,7 @@ def execute(book: NotebookNode, path: Path, kept: Path) -> None:
     with TemporaryDirectory(prefix="kernel-") as sockets:  # kernels that start at once can take
         kernel.transport, kernel.ip = "ipc", f"{sockets}/k"  # one another's ports, but not files
         try:
-            client.execute(env=_environment(kept.parent))
+            client.execute(env=_environment(kept.parent) | {GIVEN: json.dumps(handed._asdict())})
         except FAILURES as error:
             raise Problem(f"{_where(book, path)}: {_what(error)}; the traceback is in {kept}") \
                 from error
@@ -143,13 +133,6 @@ def _what(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
-def _check(name: str, files: list[Path]) -> None:
-    missing = [path for path in files if not path.is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise Problem(f"{name}: {missing[0]}{more}: missing; make it with `snakemake {name}`")
-
-
 def _deliver(work: Path, out: Path) -> list[Path]:
     """Copy what the script made, each file whole or not at all."""
     files = [file for file in sorted(work.iterdir()) if file.is_file()]
@@ -160,15 +143,11 @@ def _deliver(work: Path, out: Path) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make one figure or table.")
+    parser = given.parser("Make one figure or table.")
     parser.add_argument("id", help="a script in paper/figures or paper/tables")
-    parser.add_argument("--scale", required=True, help="a file in config/scales")
-    parser.add_argument("--out", type=Path, help="default: results/<scale>/paper/<id>")
-    for axis in ("datasets", "methods", "seeds"):
-        parser.add_argument(f"--{axis}", help="only these, separated by commas")
     args = parser.parse_args()
     script(args.id)
-    study = load_study(args.scale, datasets=args.datasets, methods=args.methods, seeds=args.seeds)
+    study = given.study_of(args)
     out = args.out or Path("results", study.scale, "paper", args.id)
     try:
         render(args.id, study, out)

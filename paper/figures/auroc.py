@@ -26,7 +26,10 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
 from paper import style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 SETS = ("celeba", "chexpert")

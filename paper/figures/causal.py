@@ -31,7 +31,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from paper import sheets, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 ours, about = np.load(inputs["ours"][0]), load_json(inputs["ours"][1])

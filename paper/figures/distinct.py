@@ -25,7 +25,10 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from paper import ablation, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 off, on = load_json(inputs["off"][0]), load_json(inputs["on"][0])["model"]

@@ -26,6 +26,9 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import Normalize
 
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 COLUMNS = 6

@@ -28,7 +28,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from paper import sheets, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 about = load_json(inputs["spread"][0])

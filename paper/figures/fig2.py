@@ -21,7 +21,10 @@ NEEDS = {
 import numpy as np
 
 from paper import diagram, sheets, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 where, what, edits = (np.load(path) for path in inputs["found"][:3])

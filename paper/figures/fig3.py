@@ -21,6 +21,9 @@ NEEDS = {
 
 # %%
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 faces, films = sheets.found(inputs["faces"]), sheets.found(inputs["films"])

@@ -28,7 +28,10 @@ NEEDS = {
 import numpy as np
 
 from paper import diagram, sheets, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 hair, biased = np.load(inputs["hair"][0]), load_json(inputs["hair"][1])

@@ -14,6 +14,9 @@ NEEDS = {
 
 # %%
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 

@@ -20,7 +20,10 @@ NEEDS = {
 import numpy as np
 
 from paper import sheets, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 TITLES = {"v": "(a) predicts v", "eps": "(b) predicts the noise"}

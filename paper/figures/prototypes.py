@@ -16,6 +16,9 @@ NEEDS = {
 
 # %%
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 BLOCKS, ROWS = 4, 13  # prototypes in a row; rows that fit on a page

@@ -27,7 +27,10 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from paper import ablation, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 base = load_json(inputs["base"][0])

@@ -18,6 +18,9 @@ NEEDS = {
 from matplotlib import pyplot as plt
 
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 one = sheets.found(inputs["what"])

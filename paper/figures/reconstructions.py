@@ -16,6 +16,9 @@ NEEDS = {
 import numpy as np
 
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 PAIRS = 5  # of image and reconstruction in a row

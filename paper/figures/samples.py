@@ -21,7 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from paper import sheets, style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 COLUMNS = 12

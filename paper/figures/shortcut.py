@@ -28,6 +28,9 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 SIDES = ("biased", "unbiased")

@@ -32,7 +32,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from paper import style
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 style.use()
 SHOWN, NULL = 8, "0.72"

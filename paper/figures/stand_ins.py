@@ -20,8 +20,11 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from paper import style
+from paper.given import given
 from patronus.files import load_json
 from patronus.seeds import seed_for
+
+name, title, scale, out, inputs = given()
 
 style.use()
 ROWS, COLUMNS = 2, 10

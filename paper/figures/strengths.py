@@ -31,6 +31,9 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 found = [sheets.found(files) for files in inputs.values()]

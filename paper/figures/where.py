@@ -19,6 +19,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from paper import sheets, style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 style.use()
 IMAGES = DIMS = 4

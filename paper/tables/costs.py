@@ -17,7 +17,10 @@ from collections import Counter
 import pandas as pd
 
 from paper import style, table
+from paper.given import given
 from patronus.files import load_json
+
+name, title, scale, out, inputs = given()
 
 COLUMNS = {  # name: heading, unit; the CSV has the others too
     "parameters": ("Parameters", ""),

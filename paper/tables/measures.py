@@ -12,6 +12,9 @@ NEEDS = {"table": {"stage": "measures", "files": ["table.csv"]}}
 import pandas as pd
 
 from paper import blocks
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 found = blocks.entries(pd.read_csv(inputs["table"][0]))
 blocks.save(found, out, name, title)

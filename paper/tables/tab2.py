@@ -16,6 +16,9 @@ NEEDS = {
 import pandas as pd
 
 from paper import table
+from paper.given import given
+
+name, title, scale, out, inputs = given()
 
 measured = pd.read_csv(inputs["table"][0])
 found = table.entries(measured[measured["dataset"] != "celeba"],

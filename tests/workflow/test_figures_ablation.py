@@ -1,5 +1,6 @@
 """Figures of ablations, attributes and stability over seeds, from made-up inputs; their scales."""
 
+import json
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,7 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.stability import of_seeds
-from paper import ablation, catalogue
+from paper import ablation, catalogue, given
 from patronus.config import load_study, stage_folder
 from patronus.files import save_json, save_npz
 
@@ -46,9 +47,9 @@ def draw(name: str, study=STUDY) -> dict:
     """Run a script as the runner does, in this process; its variables."""
     out = Path("out", name)
     out.mkdir(parents=True, exist_ok=True)
-    read = {key: list(map(str, files)) for key, files in catalogue.inputs(name, study).items()}
-    found = {"name": name, "title": name, "scale": study.scale, "out": str(out), "inputs": read}
-    with mpl.rc_context():
+    found = {}
+    with mpl.rc_context(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(given.GIVEN, json.dumps(given.of(name, study, out)._asdict()))
         mpl.use("agg")
         exec(compile(catalogue.script(name).read_text(), name, "exec"), found)
     assert {file.name for file in out.iterdir()} == {f"{name}.pdf", f"{name}.png"}

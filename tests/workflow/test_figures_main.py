@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from paper import catalogue, diagram, render, style
+from paper import catalogue, diagram, given, render, style
 from patronus.config import Cell, Dataset, Shortcut, Study
 
 NAMES = ("fig1", "fig2", "fig5")
@@ -95,9 +95,8 @@ def drawn(name: str, monkeypatch) -> plt.Figure:
     """The figure that a script draws, run here and not saved."""
     kept = []
     monkeypatch.setattr(style, "save", lambda fig, out, name: kept.append(fig))
-    script, read = catalogue.script(name), catalogue.inputs(name, study_of())
-    exec(compile(script.read_text(), script, "exec"),
-         {"name": name, "scale": "smoke", "out": ".", "inputs": read})
+    monkeypatch.setenv(given.GIVEN, json.dumps(given.of(name, study_of(), Path())._asdict()))
+    exec(compile(catalogue.script(name).read_text(), name, "exec"), {})
     return kept[0]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from paper import catalogue, render, sheets, style
+from paper import catalogue, given, render, sheets, style
 from patronus.config import Cell, Dataset, Study
 
 SHEETS = ("prototypes", "reconstructions", "interpolations", "extrapolations", "where",
@@ -107,10 +107,9 @@ def draw(place, monkeypatch):
                 save(fig, out, name)
 
         monkeypatch.setattr(style, "save", kept)
-        script, read = catalogue.script(name), catalogue.inputs(name, study or study_of())
-        exec(compile(script.read_text(), script, "exec"),
-             {"name": name, "scale": "smoke", "out": ".",
-              "inputs": {key: list(map(str, files)) for key, files in read.items()}})
+        handed = given.of(name, study or study_of(), Path())
+        monkeypatch.setenv(given.GIVEN, json.dumps(handed._asdict()))
+        exec(compile(catalogue.script(name).read_text(), name, "exec"), {})
         return words
 
     yield run
@@ -137,8 +136,10 @@ def test_all_prototypes_with_their_numbers(draw):
     assert "prototypes 1 to 7 of 7" in text
 
 
-def test_pages_hold_every_prototype_once(place):
-    script = {"name": "prototypes", "inputs": {"explained": []}}
+def test_pages_hold_every_prototype_once(place, monkeypatch):
+    nothing = given.Given("prototypes", "", "smoke", ".", {"explained": []})
+    monkeypatch.setenv(given.GIVEN, json.dumps(nothing._asdict()))
+    script = {}
     exec(catalogue.script("prototypes").read_text(), script)
     for count in (1, 4, 52, 53, 100):
         pages = script["pages"](count)

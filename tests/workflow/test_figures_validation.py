@@ -1,5 +1,6 @@
 """The figures that say whether measures can be trusted, from made-up inputs."""
 
+import json
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,7 +11,7 @@ from matplotlib.text import Text
 
 from analysis import validation
 from analysis.spoiled import SPOILS
-from paper import catalogue
+from paper import catalogue, given
 from patronus.config import load_study
 from patronus.files import save_json, save_npz
 
@@ -61,9 +62,9 @@ def drawn(name: str, study) -> dict:
     """Run a script as the runner does, in this process; its variables."""
     out = Path("out")
     out.mkdir()
-    read = {key: list(map(str, files)) for key, files in catalogue.inputs(name, study).items()}
-    found = {"name": name, "scale": study.scale, "out": str(out), "inputs": read}
-    with mpl.rc_context():
+    found = {}
+    with mpl.rc_context(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(given.GIVEN, json.dumps(given.of(name, study, out)._asdict()))
         mpl.use("agg")
         exec(compile(catalogue.script(name).read_text(), name, "exec"), found)
     return found

@@ -1,6 +1,7 @@
 """Figures and tables from made-up inputs: whole, the same twice, honest on their face."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def test_error_in_a_script_names_the_cell_and_keeps_the_last_result(place, monke
     with pytest.raises(Problem) as caught:
         render.render("bad", study_of(), out)
     line = str(caught.value)
-    assert "figures/bad.py, cell 3 (number = 1): ImportError: a figure computes nothing" in line
+    assert "figures/bad.py, cell 2 (number = 1): ImportError: a figure computes nothing" in line
     assert "\n" not in line
     kept = Path("work/paper/smoke/bad/bad.ipynb")
     assert str(kept) in line
@@ -270,3 +271,24 @@ def test_rows_stand_by_track_and_the_supervised_ones_last():
     assert any("not to be ranked" in note for note in notes)
     plain = table.grid(table.entries(measured(), ["latent_score"]))
     assert "Track" not in plain[0] and not any("not to be ranked" in note for note in plain[2])
+
+
+def test_a_figure_is_an_ordinary_script(place):
+    """Typed as any script: it finds its inputs, draws, and says where."""
+    done = subprocess.run([sys.executable, ROOT / "paper" / "figures" / "fig4.py",
+                           "--scale", "smoke", "--datasets", "celeba", "--methods", "patronus"],
+                          capture_output=True, text=True, check=False,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    made = place / done.stdout.strip().removeprefix("fig4: ")
+    assert {file.name for file in made.iterdir()} == {"fig4.pdf", "fig4.png"}
+
+
+def test_a_figure_run_by_hand_names_the_input_that_is_missing(place):
+    done = subprocess.run([sys.executable, ROOT / "paper" / "figures" / "fig4.py",
+                           "--scale", "smoke", "--datasets", "cifar10", "--methods", "patronus"],
+                          capture_output=True, text=True, check=False,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "what.npz" in line and "snakemake fig4" in line
