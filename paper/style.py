@@ -12,6 +12,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib import patheffects
 from matplotlib.axes import Axes
@@ -121,7 +122,8 @@ def save(fig: Figure, out: str, name: str) -> None:
     _spare(fig, fig.dpi)
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})
     plt.close(fig)
-    display(Image(folder / f"{name}.png", width=round(96 * fig.get_figwidth()), alt=name))
+    if get_ipython():  # in its notebook; a script that is run by hand shows nothing
+        display(Image(folder / f"{name}.png", width=round(96 * fig.get_figwidth()), alt=name))
 
 
 def _spare(fig: Figure, dpi: float) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from IPython import get_ipython
 from IPython.display import Markdown, display
 
 from paper.style import GENERATED, scaled, titled
@@ -296,4 +297,5 @@ def write(raw: pd.DataFrame, caption: str, headings: list[str], rows: list[list[
     save_text(folder / f"{name}.csv", raw.to_csv(index=False))
     save_text(folder / f"{name}.md", text)
     save_text(folder / f"{name}.tex", as_latex(caption, headings, rows, notes, name))
-    display(Markdown(text))
+    if get_ipython():
+        display(Markdown(text))
