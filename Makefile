@@ -53,6 +53,7 @@ check: env ## compare every result here with the published ones (SCALE=...)
 	@$(run) -m patronus.carry check --scale $(SCALE)
 
 report: env ## every figure and table with caption, script, record and run time on one page (SCALE=...)
+	@echo "Figures and tables that are missing or stale are drawn first: minutes, a line for each"
 	@$(run) -m snakemake report --cores all --config scale=$(SCALE) $(ARGS)
 	@echo "results/$(SCALE)/report.html"
 

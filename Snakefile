@@ -383,3 +383,10 @@ for name in FIGURES:
         log: f"logs/{SCALE}/paper/{name}.log"
         benchmark: f"logs/{SCALE}/paper/{name}.tsv"
         shell: RUN + "paper.render {params.what} > {log} 2>&1"
+
+
+if workflow.is_main_process:
+    try:
+        catalogue.refuse(sys.argv[1:], STUDY, [rule.name for rule in workflow.rules])
+    except Problem as error:
+        sys.exit(f"error: {error}")

@@ -6,6 +6,7 @@ on exactly those files.
 """
 
 import ast
+import difflib
 import itertools
 import os
 import re
@@ -23,10 +24,13 @@ NEEDS = re.compile(r"^NEEDS = (.+?)^(?![\s})\]])", re.MULTILINE | re.DOTALL)  # 
 
 @cache
 def ids() -> dict[str, Path]:
-    """Every figure and table there is: id to script."""
-    here = Path(__file__).parent
-    return {path.stem: path for folder in FOLDERS
-            for path in sorted((here / folder).glob("[a-z]*.py"))}
+    """Every figure and table there is: id to script. Raises Problem for an id given twice."""
+    here, found = Path(__file__).parent, {}
+    for path in (path for folder in FOLDERS for path in sorted((here / folder).glob("[a-z]*.py"))):
+        if path.stem in found:
+            raise Problem(f"{path}: has the id of {found[path.stem]}; rename one of the two")
+        found[path.stem] = path
+    return found
 
 
 def script(name: str) -> Path:
@@ -47,6 +51,33 @@ def wanted(study: Study) -> list[str]:
     if study.figures is not None:
         return [script(name).stem for name in study.figures]
     return [name for name in ids() if applies(name, study)]
+
+
+def refuse(arguments: list[str], study: Study, rules: list[str]) -> None:
+    """Raises Problem for a target on a command line that this study cannot make, with the reason.
+
+    `arguments` are Snakemake's own, `rules` the names of all rules. What may be the value of an
+    option, and files, are left to Snakemake.
+    """
+    for before, word in itertools.pairwise(["", *arguments]):
+        option = before.startswith("-") and before != "--"
+        if option or word in rules or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", word):
+            continue
+        if word in ids():
+            raise Problem(_why_not(word, study))
+        near = difflib.get_close_matches(word, [*ids(), *rules], 1)
+        cure = f"the nearest is {near[0]}" if near else f"known are {', '.join(ids())}"
+        raise Problem(f"{word}: is no figure, table or rule; {cure}")
+
+
+def _why_not(name: str, study: Study) -> str:
+    """Why a study does not make a figure or table."""
+    try:
+        needs(name, study)
+    except NotApplicable as reason:
+        return f"{reason}; so scale '{study.scale}' as restricted here makes no {name}"
+    return (f"scales/{study.scale}.yaml: `figures` does not list {name}; it lists "
+            f"{', '.join(study.figures or [])}")
 
 
 def applies(name: str, study: Study) -> bool:

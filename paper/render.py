@@ -49,6 +49,10 @@ def render(name: str, study: Study, out: Path) -> None:
                     {"id": name, "scale": study.scale}, needs(name, study))
     book = notebook(path)
     execute(book, path, work / f"{name}.ipynb", handed)
+    wanted = {"figures": "*.png", "tables": f"{name}.md"}[path.parent.name]
+    if not any(work.glob(wanted)):
+        raise Problem(f"{path.parent.name}/{path.name}: saves nothing to show ({wanted}); end it "
+                      "with style.save, a table with table.save")
     save_text(work / f"{name}.html", page(book, name))
     past = load_json(out / "record.json")["outputs"] if (out / "record.json").is_file() else {}
     (out / "record.json").unlink(missing_ok=True)  # no record, no claim to be whole

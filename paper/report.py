@@ -11,6 +11,7 @@ holds its pictures and loads nothing. No torch here.
 import argparse
 import base64
 import json
+import re
 from html import escape
 from pathlib import Path
 
@@ -28,16 +29,22 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; marg
 h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem }
 img { max-width: 100%; height: auto }
 nav ul { columns: 2; padding-left: 1.2rem }
+@media (max-width: 40rem) { nav ul { columns: 1 } }
 nav li { break-inside: avoid }
 pre { overflow: auto; max-height: 32rem; background: #f6f6f6; padding: .7rem;
       font: 12px/1.4 ui-monospace, monospace }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid #ddd; padding: .2rem .6rem; text-align: left;
          vertical-align: top }
+.picture:target { display: block; overflow: auto; width: 96vw; margin-left: calc(50% - 48vw) }
+.picture:target img { max-width: none }
+.back { display: none }
+.picture:target + .back { display: block }
 summary { cursor: pointer; color: #0550ae }
 .small { font-size: 14px; color: #555 }
 tr:target, section:target h2 { background: #fff4c2 }
 """
+EMPTY = re.compile(r"\[ \]")  # brackets round nothing, which Markdown takes for an empty checkbox
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing from outside
 
 
@@ -111,13 +118,20 @@ def _shown(name: str, study: Study) -> str:
     """The sheets of a figure as pictures, or a table as a table."""
     folder = _folder(name, study)
     if catalogue.script(name).parent.name == "tables":
-        return markdown2html((folder / f"{name}.md").read_text("utf-8"))
+        text = (folder / f"{name}.md").read_text("utf-8")
+        return markdown2html(EMPTY.sub(r"\\[ \\]", text))
     return "\n".join(_picture(sheet) for sheet in sorted(folder.glob("*.png")))
 
 
 def _picture(path: Path) -> str:
-    held = base64.b64encode(path.read_bytes()).decode()
-    return f'<img src="data:image/png;base64,{held}" alt="{escape(path.stem)}">'
+    """A picture that its own link, or the Enter key, shows as large as it was drawn, and back.
+
+    No script: the link's target is the picture, whose style then is another; held once.
+    """
+    held, name = base64.b64encode(path.read_bytes()).decode(), escape(path.stem)
+    return (f'<a class="picture" id="see-{name}" href="#see-{name}"><img '
+            f'src="data:image/png;base64,{held}" alt="{name}"></a>'
+            f'<a class="back" href="#from-{name}" id="from-{name}">back to the page\'s width</a>')
 
 
 def _folded(title: str, text: str) -> str:

@@ -18,6 +18,8 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from patronus.errors import Problem
+
 COLUMN, TEXT = 3.25, 6.75  # widths of a column and of the page's text
 SMALL = 5.5  # the note at a figure's bottom
 INK, FAINT = "0.15", "0.4"
@@ -114,8 +116,14 @@ def cut(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def save(fig: Figure, out: str, name: str) -> None:
-    """Write <name>.pdf and <name>.png (200 dpi), the same bytes every time, and show the PNG."""
+    """Write <name>.pdf and <name>.png (200 dpi), the same bytes every time, and show the PNG.
+
+    Raises Problem for a figure that does not say what it was made of (`sign`).
+    """
     folder = Path(out)
+    if not fig.get_supxlabel():
+        raise Problem(f"{name}: the figure is not signed; call style.sign with the data set, n and "
+                      "scale before style.save")
     _settle(fig)
     _spare(fig, 600)
     fig.savefig(folder / f"{name}.pdf", dpi=600, metadata={"CreationDate": None})

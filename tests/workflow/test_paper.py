@@ -292,3 +292,66 @@ def test_a_figure_run_by_hand_names_the_input_that_is_missing(place):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "what.npz" in line and "snakemake fig4" in line
+
+
+SCRIPT = """# %% [markdown]
+# # A title
+
+# %%
+NEEDS = {}
+
+# %%
+from matplotlib import pyplot as plt
+
+from paper import style
+from paper.given import given
+
+name, title, scale, out, inputs = given()
+fig, ax = plt.subplots()
+"""
+
+
+@pytest.mark.parametrize(("end", "word"), [("", "saves nothing"),
+                                           ("style.save(fig, out, name)\n", "not signed")])
+def test_a_figure_that_saves_nothing_or_does_not_sign_fails(place, monkeypatch, end, word):
+    script = place / "figures" / "bad.py"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(SCRIPT + end)
+    monkeypatch.setattr(catalogue, "ids", lambda: {"bad": script})
+    with pytest.raises(Problem, match=word):
+        render.render("bad", study_of(), place / "out")
+    assert not (place / "out" / "record.json").exists()
+
+
+def test_two_scripts_of_one_id_are_named(monkeypatch, tmp_path):
+    for folder in catalogue.FOLDERS:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.py").write_text("NEEDS = {}\n")
+    monkeypatch.setattr(catalogue, "__file__", str(tmp_path / "catalogue.py"))
+    with pytest.raises(Problem, match="figures/same.py"):
+        catalogue.ids.__wrapped__()
+
+
+@pytest.mark.parametrize(("typed", "said"), [
+    (["fig33"], "the nearest is fig3"), (["--cores", "2", "fig33"], "fig33"),
+    (["--config", "scale=smoke", "--", "tabel"], "tabel"), (["fig5"], "makes no fig5"),
+    (["raport"], "the nearest is report")])
+def test_a_target_that_cannot_be_made_is_told_with_the_reason(typed, said):
+    study = study_of(datasets=("cifar10",))
+    with pytest.raises(Problem, match=re.escape(said)):
+        catalogue.refuse(typed, study, ["all", "report", "train"])
+
+
+@pytest.mark.parametrize("typed", [
+    ["--cores", "all"], ["-n"], ["report"], ["--cores", "1", "all"], ["results/x/record.json"],
+    ["--config", "scale=smoke", "datasets=celeba"], ["--profile", "profiles"]])
+def test_other_command_lines_are_left_to_snakemake(typed):
+    catalogue.refuse(typed, study_of(), ["all", "report", "train"])
+
+
+def test_snakemake_itself_says_why(tmp_path):
+    for target, word in (("fig33", "the nearest is fig3"), ("strengths", "makes no strengths")):
+        done = subprocess.run([sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile",
+                               "-d", tmp_path, target], capture_output=True, text=True, check=False)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert done.returncode == 1 and word in lines[0], done.stderr
