@@ -22,6 +22,7 @@ from analysis.references import load_classifier
 from analysis.spec import COLUMNS, Labels, Row, Spec, Value, specs
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_text, sha256
+from patronus.plugins import breach
 from patronus.prepared import Prepared
 from patronus.stage import Job, device, run
 
@@ -50,6 +51,14 @@ class Arrays:
             "explanations": self._explanations, "costs": self._costs,
             **{stage: partial(_bundled, self.job.folder(stage), stage) for stage in BUNDLES}}
         self._known: dict[str, object] = {}
+
+    @property
+    def kinds(self) -> list[str]:
+        """What the name of an array may begin with."""
+        return sorted(set(self._loaders) - {"extractors"})
+
+    def knows(self, name: str) -> bool:
+        return name.partition(".")[0] in self._loaders
 
     def __getitem__(self, name: str):
         if name not in self._known:
@@ -178,11 +187,20 @@ def _absent(path: Path, name: str) -> NotApplicable | Problem:
 
 def evaluate(spec: Spec, row: Row, arrays: Arrays) -> Value:
     """One row's value. Raises NotApplicable with the reason where there is none."""
+    for need in row.needs:
+        if not arrays.knows(need):
+            raise breach(row.compute, f"the row {row.variant!r} of {spec.name!r} needs {need!r}, "
+                         f"which no stage makes; what it can need begins with "
+                         f"{', '.join(arrays.kinds)}")
     found = [arrays[need] for need in row.needs]
     shortest = min(map(len, found))
     if shortest < spec.least_n:
         raise NotApplicable(f"n = {shortest} is below the least n of {spec.least_n}")
-    return row.compute(*([array[:shortest] for array in found] if spec.paired else found))
+    value = row.compute(*([array[:shortest] for array in found] if spec.paired else found))
+    if not isinstance(value, Value):
+        raise breach(row.compute, f"{row.compute.__name__}() must return a Value with its n, not "
+                     f"{type(value).__name__}")
+    return value
 
 
 def measure(spec: Spec, row: Row, arrays: Arrays) -> tuple[dict, dict]:

@@ -19,6 +19,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from patronus.errors import Problem
+
 FOLDER = Path(__file__).resolve().parent / "measures"
 KEY = ["measure", "variant", "extractor"]  # what names a row of a cell
 COLUMNS = ["measure", "variant", "value", "low", "high", "n", "split", "extractor", "unit",
@@ -119,14 +121,36 @@ def modules() -> list[str]:
 
 @cache
 def specs() -> dict[str, Spec]:
-    """Every measure by name. ValueError when two files use one name."""
-    found: dict[str, Spec] = {}
+    """Every measure by name. Raises Problem that names the file which breaks the contract."""
+    found, origin = {}, {}
     for module in modules():
-        for spec in importlib.import_module(module).SPECS:
+        file = f"analysis/measures/{module.rpartition('.')[2]}.py"
+        for spec in _declared(module, file):
             if spec.name in found:
-                raise ValueError(f"{module}: the name '{spec.name}' is taken")
-            found[spec.name] = spec
+                raise Problem(f"{file}: the measure {spec.name!r} stands in {origin[spec.name]} "
+                              "already; give one of the two another name")
+            found[spec.name], origin[spec.name] = spec, file
     return found
+
+
+def _declared(module: str, file: str) -> tuple[Spec, ...]:
+    """SPECS of a measure's module, of the right types, and with known answers and a docstring."""
+    held = importlib.import_module(module)
+    declared, known = getattr(held, "SPECS", None), getattr(held, "KNOWN", None)
+    right = isinstance(declared, tuple) and all(
+        isinstance(spec, Spec) and isinstance(spec.rows, tuple) and spec.rows
+        and all(isinstance(row, Row) for row in spec.rows) for spec in declared)
+    if not right or not declared:
+        raise Problem(f"{file}: needs SPECS, a tuple of Spec each with a tuple of Row; see "
+                      "docs/measures.md")
+    lacking = {(spec.name, kind) for spec in declared for kind in ("perfect", "null", "hostile")} \
+        - {(case.measure, case.kind) for case in known or ()}
+    if lacking:
+        raise Problem(f"{file}: KNOWN has no {min(lacking)[1]} case of {min(lacking)[0]!r}; a "
+                      "measure comes with a perfect, a null and a hostile case")
+    if not (held.__doc__ or "").strip():
+        raise Problem(f"{file}: has no docstring; say there what it measures and how")
+    return declared
 
 
 def expected() -> list[tuple[str, str, str]]:

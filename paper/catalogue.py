@@ -108,7 +108,13 @@ def declared(path: Path) -> dict[str, dict]:
     found = NEEDS.search(path.read_text(encoding="utf-8"))
     if not found:
         raise Problem(f"{path}: has no NEEDS; see paper/README.md")
-    return ast.literal_eval(found[1])
+    try:
+        return ast.literal_eval(found[1])
+    except (ValueError, SyntaxError) as error:
+        line = path.read_text(encoding="utf-8")[:found.start()].count("\n") + 1
+        raise Problem(f"{path.parent.name}/{path.name}, line {line}: NEEDS must be a literal, "
+                      "which is read without running the script; write it out without names, calls "
+                      "or sums") from error
 
 
 def _files(name: str, need: dict, study: Study) -> list[Path]:

@@ -487,7 +487,11 @@ def options(module: str) -> type[Strict]:
     path = file_of(module)
     if path is None:
         raise Problem(f"{module}: there is no such module; add the file or mend `module:`")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise Problem(f"{path.relative_to(ROOT)}, line {error.lineno}: is no valid Python "
+                      f"({error.msg})") from error
     init = next((f for c in tree.body if isinstance(c, ast.ClassDef) and c.name == "Model"
                  for f in c.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
     if init is None:

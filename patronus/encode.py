@@ -7,7 +7,7 @@ from tqdm import tqdm
 from patronus import checkpoint
 from patronus.errors import NotApplicable, Problem
 from patronus.files import save_json, save_npy
-from patronus.method import Method, batch_of
+from patronus.method import Method, batch_of, checked_code
 from patronus.noise import batches
 from patronus.prepared import Prepared
 from patronus.stage import Job, device, run
@@ -37,7 +37,8 @@ def encode(model: Method, images: np.ndarray) -> np.ndarray:
     place = model.device
     parts = []
     for rows in tqdm(batches(len(images), BATCH), desc="encode", mininterval=5):
-        parts.append(model.encode(batch_of(images, rows, place)).float().cpu().numpy())
+        codes = checked_code(model, model.encode(batch_of(images, rows, place)), len(rows))
+        parts.append(codes.float().cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -41,6 +41,10 @@ def guarded(function: Callable[[], None]) -> None:
             sys.exit("error: the GPU's memory is full; lower batch_size of this stage in the scale "
                      f"({first})")
         traceback.print_exc()
+        from patronus.plugins import at_fault  # rarely needed
+
+        if said := at_fault(error):
+            sys.exit(f"error: {said}")
         sys.exit(f"error: {type(error).__name__}: {first}; a fault of this program: please report "
                  "it with the lines above")
     except KeyboardInterrupt:

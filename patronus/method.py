@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from patronus.diffusion import Diffusion, Solver, StepHook
 from patronus.errors import NotApplicable, Problem
+from patronus.plugins import breach
 
 
 class Method(nn.Module):
@@ -97,6 +98,37 @@ class Method(nn.Module):
 
     def cannot(self, ability: str) -> NotApplicable:
         return NotApplicable(self.lacks.get(ability, f"the method has no {ability}"))
+
+
+def checked_loss(model: Method, losses: object) -> dict[str, Tensor]:
+    """What `loss` returned. Raises Problem unless it is a dict of scalar tensors with "loss"."""
+    right = isinstance(losses, dict) and isinstance(losses.get("loss"), Tensor) and all(
+        isinstance(one, Tensor) and one.numel() == 1 for one in losses.values())
+    if not right:
+        found = sorted(losses) if isinstance(losses, dict) else type(losses).__name__
+        raise breach(type(model).loss, 'loss() must return a dict of scalar tensors, one of them '
+                     f'under "loss" (got {found})')
+    return losses
+
+
+def checked_code(model: Method, code: object, count: int) -> Tensor:
+    """What `encode` returned for `count` images. Raises Problem unless it is (count, code_dim)."""
+    wanted = (count, model.code_dim)
+    if not isinstance(code, Tensor) or tuple(code.shape) != wanted:
+        found = tuple(code.shape) if isinstance(code, Tensor) else type(code).__name__
+        raise breach(type(model).encode, f"encode() must return codes of shape {wanted}, the code "
+                     f"size of this cell (got {found})")
+    return code
+
+
+def checked_images(model: Method, images: object, count: int) -> Tensor:
+    """What a method drew. Raises Problem unless it is (count, *model.shape)."""
+    wanted = (count, *model.shape)
+    if not isinstance(images, Tensor) or tuple(images.shape) != wanted:
+        found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise breach(type(model).decode, f"decode() must return images of shape {wanted} "
+                     f"(got {found})")
+    return images
 
 
 class Denoising(Method):

@@ -22,7 +22,7 @@ from patronus.config import Sample
 from patronus.errors import NotApplicable
 from patronus.faster import faster
 from patronus.files import save_json, save_npy
-from patronus.method import Denoising, Method, batch_of, to_uint8
+from patronus.method import Denoising, Method, batch_of, checked_images, to_uint8
 from patronus.noise import batches, noise
 from patronus.prepared import Prepared
 from patronus.stage import Job, device, run
@@ -98,14 +98,16 @@ class Makers:
     def reconstruction(self, rows: range) -> Tensor:
         x0 = self._tests(rows)
         code = None if self.model.code_dim is None else self.model.encode(x0)
-        return self.model.decode(self.model.invert(x0, code, self.steps), code, self.steps)
+        return checked_images(self.model, self.model.decode(
+            self.model.invert(x0, code, self.steps), code, self.steps), len(rows))
 
     def own(self, rows: range) -> Tensor:
         z = noise(rows, (self.model.code_dim or 1,), *self.names, "own", "code").to(self.place)
         return self.model.generate(self._noise(rows, "own"), z, self.steps)
 
     def _decoded(self, x_T: Tensor, code: Tensor | None) -> Tensor:
-        return self.drawing.decode(x_T, code, self.steps, **self.how)
+        images = self.drawing.decode(x_T, code, self.steps, **self.how)
+        return checked_images(self.model, images, len(x_T))
 
     def _code(self, rows: range) -> Tensor | None:
         if self.model.code_dim is None:

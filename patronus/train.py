@@ -23,7 +23,7 @@ from patronus.config import Train
 from patronus.errors import Problem
 from patronus.fabric import Fabric
 from patronus.files import load_json, locked, save_text, whole
-from patronus.method import Method, to_unit
+from patronus.method import Method, checked_loss, to_unit
 from patronus.prepared import Prepared
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
@@ -169,6 +169,7 @@ class State:
         self.average = deepcopy(plain).requires_grad_(False) if settings.ema else None
         if settings.compile and hasattr(plain, "denoiser"):
             plain.denoiser.compile()  # in place: names of weights stay
+        self.plain = plain
         self.model, self.optimiser = fabric.setup(plain, optimizer(plain, settings))
         self.model.mark_forward_method("loss")
         self.scaler = getattr(fabric._precision, "scaler", None)  # of 16-mixed on a GPU
@@ -182,7 +183,7 @@ class State:
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
         with self.fabric.autocast():  # Fabric turns to half by itself only under DDP
-            losses = self.model.loss(*x)
+            losses = checked_loss(self.plain, self.model.loss(*x))
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(losses["loss"])
         if self.settings.clip:
