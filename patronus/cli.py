@@ -18,6 +18,7 @@ from patronus.errors import NotApplicable, Problem, guarded
 from patronus.sources import ROOT
 
 SHOWCASE = ROOT / "paper" / "showcase" / "checkpoint"
+SCREENING = 10  # denoising steps by which the prototypes to show are chosen
 PANEL = 256  # pixels that each picture of an edit is enlarged to, about
 
 app = typer.Typer(
@@ -71,31 +72,36 @@ def explain(
         reference: Reference = None) -> None:
     """Write a page that shows what the prototypes see in an image.
 
-    One HTML file. For the prototypes that are most unusually active: where they match, what they
-    draw when raised to their largest usual value, and when they appear as the image forms out of
-    noise.
+    One HTML file. For the prototypes whose raising or lowering changes this image most: where they
+    match, what they draw when raised and when lowered, the training patch nearest to them, and when
+    they appear as the image forms out of noise.
     """
     picture = opened(image)
     from patronus.explain import image as one
-    from patronus.explain.page import Usual, page
+    from patronus.explain.page import page
     from patronus.files import save_text
 
     net = loaded(model)
+    foreign(model)
     seen = squashed(image, picture, net.shape)
     usual, s = statistics(net, model, reference), finite(one.read(net, seen), image)
+    high, low = (usual.v_max, usual.level(0)) if usual else (None, None)
     if usual is None:
-        typer.echo(f"note: {model} has no statistics, so nothing is raised; --reference FOLDER of "
-                   "images like its own gives them")
-    z = s if usual is None else usual.unusual(s)
-    dims = (-z).argsort(kind="stable")[:top]
+        typer.echo(f"note: {model} has no statistics, so nothing is raised and the most active "
+                   "prototypes are shown; --reference FOLDER of images like its own gives them")
+        order = (-s).argsort(kind="stable")
+    else:
+        few = min(steps, SCREENING)
+        with progress(few * one.runs(net.code_dim, True)) as bar:
+            order = (-one.effects(net, seen, high, low, few, bar.update)).argsort(kind="stable")
+    dims = order[:top]
     with progress(steps * one.runs(len(dims), usual is not None)) as bar:
-        found = one.explain(net, seen, dims, usual.v_max if usual else None, steps, bar.update)
-    compared = Usual(z[dims], usual.share_below(s)[dims], usual.usual[dims], usual.over) \
-        if usual else None
-    path = out / f"{image.stem}_explained.html"
-    save_text(path, page(found, compared, image.name, facts(model, picture.size, net, steps,
+        found = one.explain(net, seen, dims, high, low, steps, bar.update)
+    path = out / f"{image.name.replace('.', '_')}_explained.html"
+    save_text(path, page(found, usual, image.name, facts(model, picture.size, net, steps,
                                                          usual is not None)))
-    typer.echo(f"{path}: the {len(dims)} most active prototypes in {image.name}; open it in a "
+    chosen = "whose change shows most" if usual else "that are most active"
+    typer.echo(f"{path}: the {len(dims)} prototypes {chosen} in {image.name}; open it in a "
                "browser")
 
 
@@ -125,6 +131,7 @@ def edit(
     from patronus.explain import image as one
 
     net = loaded(model)
+    foreign(model)
     seen = squashed(image, picture, net.shape)
     finite(one.read(net, seen), image)
     values = settled(wanted, net.code_dim, statistics(net, model, reference), model)
@@ -132,7 +139,7 @@ def edit(
         found = one.edit(net, seen, values, steps, bar.update)
     typer.echo("prototype  before -> asked -> after")
     for (j, value), old, new in zip(values.items(), found.old, found.realised, strict=True):
-        typer.echo(f"{j:9d}  {old:6.2f} -> {value:5.2f} -> {new:5.2f}")
+        typer.echo(f"{j:9d}  {old:6.2f} -> {value:5.2f} -> {new:5.2f}{disobeyed(old, value, new)}")
     save_png(target, [found.image] if alone else [seen, found.recon, found.image], alone)
     shown = "the edited image" if alone else "image, reconstruction and edited image, left to right"
     typer.echo(f"{target}: {shown}")
@@ -247,6 +254,23 @@ def settled(wanted: dict[int, float | None], count: int, usual, model: Path) -> 
                 typer.echo(f"note: prototype {j} at {level:g} lies outside {low:.2f} to "
                            f"{high:.2f}, its range over {usual.over}")
     return {j: float(usual.v_max[j]) if level is None else level for j, level in wanted.items()}
+
+
+def disobeyed(old: float, asked: float, new: float) -> str:
+    """What is wrong with an edit: nothing, or that the image went the other way or hardly moved."""
+    gone = (new - old) / (asked - old) if abs(asked - old) > 0.01 else 1.0
+    if gone < 0:
+        return "  it moved the other way: the image does not obey this prototype here"
+    return "  it hardly moved" if gone < 0.1 else ""
+
+
+def foreign(folder: Path) -> None:
+    """Says so where a model has seen drawings only."""
+    from patronus.files import load_json
+
+    if load_json(folder / "config.json").get("about", {}).get("generated"):
+        typer.echo(f"note: {folder} has seen generated drawings only, never a photograph; train a "
+                   "model on your own images with `patronus train`, and name it by --model")
 
 
 def opened(path: Path):

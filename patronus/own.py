@@ -20,7 +20,8 @@ from patronus import train as training
 from patronus.config import Cell, Dataset, Study, load_study
 from patronus.encode import encode
 from patronus.errors import Problem
-from patronus.explain.statistics import Statistics
+from patronus.explain.statistics import Statistics, patches
+from patronus.explain.what import nearest_patches
 from patronus.files import load_json, save_json
 from patronus.method import Method, batch_of
 from patronus.noise import noise
@@ -213,7 +214,10 @@ def _train(job: OwnJob, study: Study, asked: dict) -> dict:
     held = Prepared.open(job.folder("data"))
     splits = [held.images(split) for split in held.splits]
     codes = np.concatenate([encode(model, images) for images in splits])
-    Statistics.of(codes, f"the {len(codes):,} images of {held.meta['title']}").save(job.out)
+    dims = np.arange(model.code_dim)
+    near = nearest_patches(model, held.images("train"), dims, job.cell.explain) | {"order": dims}
+    usual = Statistics.of(codes, f"the {len(codes):,} images of {held.meta['title']}")
+    replace(usual, nearest=patches(near)).save(job.out)
     found["shuffled"] = round(shuffled(model, splits[-1]), 4)
     record.write(job.out, _files(job.out), **found, asked=asked)
     shutil.rmtree(job.place / "work")

@@ -14,7 +14,7 @@ from torch import Tensor
 from patronus.errors import NotApplicable
 from patronus.explain.what import Inverted, crossed, fired, pixels, raised, slices
 from patronus.explain.when import followed
-from patronus.method import Method, to_unit
+from patronus.method import Method, to_uint8, to_unit
 from patronus.prototypes import receptive_field
 
 BATCH = 16  # images decoded at once
@@ -23,13 +23,14 @@ Tick = Callable[[int], object]  # told how many denoiser steps were just made
 
 
 @dataclass(frozen=True)
-class Raised:
-    """What P prototypes draw: the image with each raised to its largest usual activation."""
+class Moved:
+    """What P prototypes draw: the image with each set to a high, or to a low, activation."""
 
     images: np.ndarray  # (P, C, H, W) uint8
     boxes: np.ndarray  # (P, 4) where each then fires: y0, x0, y1, x1 in pixels, half open
-    requested: np.ndarray  # (P,) v_max
-    realised: np.ndarray  # (P,) activation of the raised image, encoded again
+    requested: np.ndarray  # (P,) the activation asked for
+    realised: np.ndarray  # (P,) activation of the new image, encoded again
+    change: np.ndarray  # (P,) mean change against the reconstruction, in gray levels of 255
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Explained:
     frame: tuple[float, float, float, float]  # y0, x0, y1, x1: where a map lies on the image
     times: np.ndarray  # (S,) of the reconstruction, falling
     trace: np.ndarray  # (S, P) activations of its estimates x0hat_t
-    what: Raised | None  # None where the largest activations are unknown
+    raised: Moved | None  # None where the usual activations are unknown, as is `lowered`
+    lowered: Moved | None
 
 
 def able(model: Method) -> None:
@@ -64,11 +66,26 @@ def read(model: Method, image: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def explain(model: Method, image: np.ndarray, dims: np.ndarray, v_max: np.ndarray | None,
-            steps: int, tick: Tick = lambda steps: None) -> Explained:
+def effects(model: Method, image: np.ndarray, high: np.ndarray, low: np.ndarray, steps: int,
+            tick: Tick = lambda steps: None) -> np.ndarray:
+    """Mean change (m,) of one image in gray levels when a prototype is raised or lowered.
+
+    Of both, the larger; high and low (m,) are what it is set to. With few `steps`: it only says
+    which prototypes are worth a closer look.
+    """
+    given = _inverted(model, image, steps, tick)
+    recon = model.decode(given.x_T, given.code, steps, lambda t, x0hat: tick(1))
+    dims = np.arange(model.code_dim)
+    return np.maximum(*(_moved(model, given, recon, dims, values, steps, tick).change
+                        for values in (high, low)))
+
+
+@torch.inference_mode()
+def explain(model: Method, image: np.ndarray, dims: np.ndarray, high: np.ndarray | None,
+            low: np.ndarray | None, steps: int, tick: Tick = lambda steps: None) -> Explained:
     """The prototypes `dims` (P,) in one image (uint8, C H W), with `steps` of DDIM a run.
 
-    v_max (m,) is what a prototype is raised to; without it nothing is raised.
+    high and low (m,) are what a prototype is raised and lowered to; without them none is moved.
     """
     given = _inverted(model, image, steps, tick)
     at, last = model.locate(given.x0), {}
@@ -80,15 +97,16 @@ def explain(model: Method, image: np.ndarray, dims: np.ndarray, v_max: np.ndarra
         return model.encode(x0hat)
 
     times, trace = followed(model, given.x_T, given.code, steps, look)
-    what = None if v_max is None else _raised(model, given, dims, v_max, steps, tick)
+    moved = [None if values is None else _moved(model, given, last["recon"], dims, values, steps,
+                                                tick) for values in (high, low)]
     return Explained(image, pixels(last["recon"])[0], dims, given.code[0, dims].cpu().numpy(),
                      boxes, maps, frame(model, maps.shape[1:]), times,
-                     trace[0][:, dims].cpu().numpy(), what)
+                     trace[0][:, dims].cpu().numpy(), *moved)
 
 
-def runs(dims: int, raise_them: bool) -> int:
-    """How many runs of `steps` explain() makes: inversion, reconstruction, batches raised."""
-    return 2 + (len(slices(dims, BATCH)) if raise_them else 0)
+def runs(dims: int, move_them: bool) -> int:
+    """How many runs of `steps` are made: inversion, reconstruction, batches raised and lowered."""
+    return 2 + (2 * len(slices(dims, BATCH)) if move_them else 0)
 
 
 def frame(model: Method, grid: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -135,12 +153,14 @@ def _inverted(model: Method, image: np.ndarray, steps: int, tick: Tick) -> Inver
     return Inverted(x0, code, x_T)
 
 
-def _raised(model: Method, given: Inverted, dims: np.ndarray, v_max: np.ndarray, steps: int,
-            tick: Tick) -> Raised:
-    """Each of `dims` raised in the one image of `given`, BATCH at a time."""
+def _moved(model: Method, given: Inverted, recon: Tensor, dims: np.ndarray, values: np.ndarray,
+           steps: int, tick: Tick) -> Moved:
+    """Each of `dims` (P,) set to its entry of `values` (m,) in the one image, BATCH at a time."""
     dim, row = crossed(dims, given.code)
-    code = raised(given.code[row], dim, torch.from_numpy(v_max).to(given.code))
+    code = raised(given.code[row], dim, torch.from_numpy(values).to(given.code))
     drawn = torch.cat([model.decode(given.x_T[row[r]], code[r], steps, lambda t, x0hat: tick(1))
                        for r in slices(len(dims), BATCH)])
     realised, boxes = fired(model, drawn, dim)
-    return Raised(pixels(drawn), boxes.cpu().numpy(), v_max[dims], realised.cpu().numpy())
+    change = (to_unit(to_uint8(drawn)) - to_unit(to_uint8(recon))).abs().mean((1, 2, 3)) * 127.5
+    return Moved(pixels(drawn), boxes.cpu().numpy(), values[dims], realised.cpu().numpy(),
+                 change.cpu().numpy())

@@ -8,82 +8,80 @@ explanation gives the same bytes.
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from string import Template
 
 import numpy as np
 from PIL import Image
 
-from patronus.explain.image import Explained
+from patronus.explain.image import Explained, Moved
+from patronus.explain.statistics import Statistics
 
 SMALL, LARGE = 128, 256  # CSS pixels a picture is wide, in the table and above it
 # Dark violet to yellow, even in lightness and told apart by the colour-blind: viridis at 0, 1/4 ...
 RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])
 CURVE = (300, 128)  # width and height of a curve in CSS pixels
 MARGIN = (8, 84, 30, 34)  # of its axes: top, right, bottom, left
+LEAD = {True: "These are the prototypes whose raising or lowering changes this image most",
+        False: "These are the prototypes that are most active in this one"}
 LINE = 12  # least distance of two labels in pixels
 
 
-@dataclass(frozen=True)
-class Usual:
-    """How unusual P activations are, against a reference set."""
+def page(found: Explained, usual: Statistics | None, title: str, facts: Sequence[str]) -> str:
+    """The HTML text. `title` names the image; `facts` are the lines of the small print.
 
-    z: np.ndarray  # (P,) distance from the median in spreads
-    share: np.ndarray  # (P,) of the reference images that have less
-    median: np.ndarray  # (P,)
-    over: str  # which images, in words
-
-
-def page(found: Explained, usual: Usual | None, title: str, facts: Sequence[str]) -> str:
-    """The HTML text. `title` names the image; `facts` are the lines of the small print."""
+    `usual`: the activations of a reference set, where they are known.
+    """
     rows = "\n".join(row(found, usual, p) for p in range(len(found.dims)))
     error = np.abs(found.image.astype(int) - found.recon).mean()
     return PAGE.substitute(
         title=escape(title),
         image=picture(found.image, f"{title}, as the model sees it", LARGE),
         recon=picture(found.recon, f"{title}, reconstructed from its code and noise", LARGE),
-        error=f"{error:.1f}", rows=rows, head=head(usual, found.what is not None),
+        error=f"{error:.1f}", rows=rows, head=head(usual), lead=LEAD[usual is not None],
         facts="\n".join(f"<p>{escape(line)}</p>" for line in facts))
 
 
-def head(usual: Usual | None, raised: bool) -> str:
+def head(usual: Statistics | None) -> str:
     """The header cells, each with what its column shows."""
-    order = f"strongest first, against {escape(usual.over)}" if usual else \
-        "largest first; how unusual they are is not known"
-    cells = [("Prototype", f"activation s, {order}"),
+    order = f"activation s, compared with {escape(usual.over)}; largest change of the image first" \
+        if usual else "activation s, largest first; how unusual it is is not known"
+    cells = [("Prototype", order),
              ("Where", "the patch that matches it best, and the match at every position "
                        "(dark: far, bright: near)")]
-    if raised:
-        cells.append(("What", "the image with s raised to the largest usual value; the box is where"
-                              " it then matches best, enlarged beside it"))
+    if usual:
+        cells.append(("What", "the image with s raised to its largest usual value, and lowered to "
+                              "its least; the box is where it then matches best. Last, where it is "
+                              "known, the training patch nearest to the prototype"))
     cells.append(("When", "s of the model’s estimate, from noise (left) to image (right)"))
     return "".join(f'<th scope="col">{name}<small>{text}</small></th>' for name, text in cells)
 
 
-def row(found: Explained, usual: Usual | None, p: int) -> str:
+def row(found: Explained, usual: Statistics | None, p: int) -> str:
     """The table's row of the p-th prototype."""
     name = f"prototype {found.dims[p]}"
     lines = [("image", float(found.s[p]))]
     if usual:
-        lines.append(("median", float(usual.median[p])))
+        lines.append(("median", float(usual.usual[found.dims[p]])))
     cells = [("Prototype", numbers(found, usual, p)), ("Where", where(found, p, name))]
-    if found.what:
-        cells.append(("What", what(found, p, name)))
+    if usual:
+        cells.append(("What", what(found, usual, p, name)))
     cells.append(("When", curve(found.times, found.trace[:, p], lines, f"{name}: s over time")))
     return "<tr>" + "".join(f'<td data-label="{label}">{inside}</td>'
                             for label, inside in cells) + "</tr>"
 
 
-def numbers(found: Explained, usual: Usual | None, p: int) -> str:
+def numbers(found: Explained, usual: Statistics | None, p: int) -> str:
     """Number, activation, and how unusual it is."""
     text = f'<strong>{found.dims[p]}</strong><p>s = {found.s[p]:.2f}</p>'
     if not usual:
         return text
-    share = usual.share[p]
+    j, s = found.dims[p], np.zeros_like(usual.v_max)
+    s[j] = found.s[p]
+    share, z = usual.share_below(s)[j], usual.unusual(s)[j]
     told = "more than in any" if share >= 1 else "less than in any" if share <= 0 else \
         f"more than in {min(99, max(1, round(100 * share)))} %"
-    return text + f"<p>z = {usual.z[p]:+.1f}</p><p>{told} of the reference images</p>"
+    return text + f"<p>z = {z:+.1f}</p><p>{told} of the reference images</p>"
 
 
 def where(found: Explained, p: int, name: str) -> str:
@@ -94,15 +92,33 @@ def where(found: Explained, p: int, name: str) -> str:
         chart(found.maps[p], found.frame, shape, f"map of how {name} fires", box))
 
 
-def what(found: Explained, p: int, name: str) -> str:
-    """The raised image with the box, and the patch in it, enlarged."""
-    drawn, box = found.what.images[p], found.what.boxes[p]
-    y0, x0, y1, x1 = box
-    return pictures(
-        picture(drawn, f"the image with {name} raised", SMALL, box),
-        picture(drawn[:, y0:y1, x0:x1], f"the patch where raised {name} fires", SMALL)) + \
-        (f"<p>s: {found.s[p]:.2f} → {found.what.requested[p]:.2f}, "
-         f"realised {found.what.realised[p]:.2f}</p>")
+def what(found: Explained, usual: Statistics, p: int, name: str) -> str:
+    """The image with the prototype raised, and lowered, and its nearest training patch."""
+    cells = [moved(found, found.raised, p, f"{name} raised", "raised"),
+             moved(found, found.lowered, p, f"{name} lowered", "lowered")]
+    patch = usual.nearest.get(int(found.dims[p]))
+    if patch is not None:
+        cells.append(f"<div>{picture(patch, f'the training patch nearest to {name}', SMALL // 2)}"
+                     "<p>nearest in training</p></div>")
+    return f'<div class="pictures">{"".join(cells)}</div>'
+
+
+def moved(found: Explained, now: Moved, p: int, name: str, verb: str) -> str:
+    """One moved image with its box, and in words what was asked and what came of it."""
+    asked, got, old = now.requested[p], now.realised[p], found.s[p]
+    return (f"<div>{picture(now.images[p], f'the image with {name}', SMALL, now.boxes[p])}"
+            f"<p>{verb} from {old:.2f} to {asked:.2f}: the new image has {got:.2f}"
+            f"{verdict(old, asked, got)}. It changed by {now.change[p]:.1f} gray levels.</p></div>")
+
+
+def verdict(old: float, asked: float, got: float) -> str:
+    """How far an image obeyed, in words."""
+    way = asked - old
+    if abs(way) < 0.01:
+        return " (it had that value)"
+    gone = (got - old) / way
+    return ", the other way" if gone < 0 else ", hardly moved" if gone < 0.1 else \
+        f", {min(gone, 9.99):.0%} of the way"
 
 
 def pictures(*parts: str) -> str:
@@ -241,7 +257,8 @@ figcaption, footer, small { color: var(--faint); font-size: .85rem; line-height:
 .rim { stroke: #fff; stroke-width: 4; }
 .box { stroke: #0173b2; stroke-width: 2; }
 .pictures { display: flex; gap: .5rem; }
-.pictures .picture { flex: 0 1 auto; }
+.pictures > * { flex: 0 1 auto; min-width: 0; }
+.pictures div p { max-width: 128px; font-size: .8rem; line-height: 1.3; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .9rem 1rem .9rem 0;
   border-top: 1px solid var(--line); }
@@ -250,7 +267,8 @@ th small { display: block; font-weight: 400; }
 td { font-variant-numeric: tabular-nums; font-size: .9rem; }
 td strong { font-size: 1.6rem; line-height: 1; color: var(--mark); }
 @media (min-width: 64.01rem) {
-  th:nth-child(2), th:nth-child(3):not(:last-child) { width: 272px; }
+  th:nth-child(2) { width: 272px; }
+  th:nth-child(3):not(:last-child) { width: 352px; }
   th:last-child { min-width: 300px; padding-right: 0; }
 }
 .curve { display: block; width: 100%; max-width: 26rem; height: auto; overflow: visible; }
@@ -272,9 +290,8 @@ footer p { max-width: 48rem; }
 <body>
 <main>
 <h1>What Patronus sees in $title</h1>
-<p class="lead">The model describes an image by how well its patches match learned prototypes. These
-are the prototypes that stand out most in this one: where they match, what they draw, and when they
-appear as the image forms out of noise.</p>
+<p class="lead">The model describes an image by how well its patches match learned prototypes.
+$lead: where they match, what they draw, and when they appear as the image forms out of noise.</p>
 <div class="pair">
 <figure>$image<figcaption>the image, as the model sees it</figcaption></figure>
 <figure>$recon<figcaption>its reconstruction; mean error $error of 255 gray levels</figcaption>

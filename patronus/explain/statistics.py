@@ -6,7 +6,8 @@ such value: no image comes near it, and the denoiser has never met it.
 """
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ class Statistics:
     q: np.ndarray  # (Q,) levels, rising from 0 to 1
     quantiles: np.ndarray  # (m, Q)
     over: str  # which images, in words
+    nearest: dict[int, np.ndarray] = field(default_factory=dict)  # by prototype: see `patches`
 
     @classmethod
     def of(cls, codes: np.ndarray, over: str) -> "Statistics":
@@ -42,8 +44,9 @@ class Statistics:
         return cls(codes.max(0), QUANTILES, np.quantile(codes, QUANTILES, axis=0).T, over)
 
     def save(self, folder: Path) -> None:
+        held = {f"patch_{j}": patch for j, patch in self.nearest.items()}
         save_npz(folder / NAME, v_max=self.v_max.astype(np.float32), q=self.q,
-                 quantiles=self.quantiles.astype(np.float32), over=np.array(self.over))
+                 quantiles=self.quantiles.astype(np.float32), over=np.array(self.over), **held)
 
     def level(self, q: float) -> np.ndarray:
         """The q-quantile (m,), linear between the stored ones."""
@@ -108,13 +111,26 @@ def read(path: Path) -> Statistics:
     try:
         held = np.load(path, allow_pickle=False)
         found = Statistics.of(held, f"{len(held):,} {path.stem} images") if path.suffix == ".npy" \
-            else Statistics(held["v_max"], held["q"], held["quantiles"], described(path, held))
+            else Statistics(held["v_max"], held["q"], held["quantiles"], described(path, held),
+                            patches(held))
     except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise Problem(f"{path}: is no whole file of statistics ({' '.join(str(error).split())}); "
                       "name a what.npz, or a folder of images") from error
     if not (np.isfinite(found.quantiles).all() and np.isfinite(found.v_max).all()):
         raise Problem(f"{path}: holds NaN or infinity; make it anew or delete it")
     return found
+
+
+def patches(held: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """By prototype, the training patch (C, h, w) uint8 that activates it most, where it is known.
+
+    From statistics.npz (patch_<j>), or from what.npz or what `what.nearest_patches` found.
+    """
+    if "near_images" not in held:
+        return {int(key.removeprefix("patch_")): held[key] for key in held
+                if key.startswith("patch_")}
+    return {int(j): image[:, y0:y1, x0:x1] for j, image, (y0, x0, y1, x1)
+            in zip(held["order"], held["near_images"], held["near_boxes"], strict=True)}
 
 
 def described(path: Path, held: np.lib.npyio.NpzFile) -> str:

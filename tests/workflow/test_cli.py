@@ -124,50 +124,78 @@ def decoded(uri: str) -> np.ndarray:
 def test_explain_writes_one_page_that_needs_nothing_else(face):
     text = said("explain", face, "--steps", 3, "--top", 2)
     assert "178x218 pixels; it is squashed to 32x32" in text
-    assert text.splitlines()[-1].startswith("face_explained.html: ")
-    html = Path("face_explained.html").read_text()
+    assert text.splitlines()[-1].startswith("face_png_explained.html: ")
+    html = Path("face_png_explained.html").read_text()
     found = Page(html)
     pictures = found.all("img")
     assert all(picture["src"].startswith("data:image/png;base64,") for picture in pictures)
     plain = re.sub(r"base64,[^\"]*", "", html)
     assert not re.search(r"https?:|//|url\(|@import|<link|<script", plain)
-    assert len(pictures) == 2 + 2 * 4 and all(len(picture["alt"]) > 10 for picture in pictures)
+    assert len(pictures) == 2 + 2 * 5 and all(len(picture["alt"]) > 10 for picture in pictures)
     seen = fit(Image.open(face), (3, 32, 32))
     assert np.array_equal(decoded(pictures[0]["src"]), np.moveaxis(seen, 0, -1))
     assert len(found.all("polyline")) == 2
     assert all(len(curve["points"].split()) == 3 for curve in found.all("polyline"))
     assert sum("generated stand-in" in word for word in found.words) >= 2
     said("explain", face, "--steps", 3, "--top", 2, "--out", "again")
-    assert Path("again/face_explained.html").read_text() == html
+    assert Path("again/face_png_explained.html").read_text() == html
 
 
-def test_the_prototypes_shown_are_the_most_unusual_ones(face):
-    said("explain", face, "--steps", 2, "--top", 3)
-    shown = [int(n) for n in re.findall(r"<strong>(\d+)</strong>",
-                                        Path("face_explained.html").read_text())]
-    s = one.read(load(SHOWCASE / "checkpoint"), fit(Image.open(face), (3, 32, 32)))
+def test_the_prototypes_shown_are_those_whose_change_shows_most(face):
+    said("explain", face, "--steps", 3, "--top", 3)
+    html = Path("face_png_explained.html").read_text()
+    shown = [int(n) for n in re.findall(r"<strong>(\d+)</strong>", html)]
+    model, seen = load(SHOWCASE / "checkpoint"), fit(Image.open(face), (3, 32, 32))
     what = np.load(WHAT)
-    low, usual, high = (np.array([np.interp(q, what["q"], row) for row in what["quantiles"]])
-                        for q in (0.1587, 0.5, 0.8413))
-    z = (s - usual) / ((high - low) / 2)
-    assert shown == np.argsort(-z)[:3].tolist()
+    moved = []  # each prototype by itself, as `patronus edit` would do it
+    for j in range(model.code_dim):
+        edits = [one.edit(model, seen, {j: float(value)}, 3)
+                 for value in (what["v_max"][j], what["quantiles"][j, 0])]
+        moved.append(max(np.abs(e.image.astype(int) - e.recon).mean() for e in edits))
+    assert set(shown) == set(np.argsort(moved)[-3:].tolist())
+    assert re.search(r"raised from [\d.]+ to [\d.]+: the new image has [\d.]+", html)
+    assert re.search(r"lowered from [\d.]+ to [\d.]+: the new image has [\d.]+", html)
+
+
+def test_pages_of_two_files_of_one_stem_are_two(face):
+    Image.open(face).save("face.jpg")
+    for name in (face, "face.jpg"):
+        said("explain", name, "--steps", 2, "--top", 1)
+    assert {path.name for path in Path().glob("*.html")} == {"face_png_explained.html",
+                                                             "face_jpg_explained.html"}
+
+
+def test_the_shipped_model_says_that_it_knows_drawings_only(face):
+    assert "never a photograph" in said("explain", face, "--steps", 2, "--top", 1)
+    assert "never a photograph" in said("edit", face, "--set", "3=1", "--steps", 2)
+
+
+@pytest.mark.parametrize(("old", "asked", "new", "word"), [
+    (1.38, 1.97, 1.31, "other way"), (0.5, 2, 0.55, "hardly"), (0.5, 2, 1.8, ""), (1, 1, 1.2, ""),
+    (2, 0.5, 2.4, "other way")])
+def test_an_edit_that_the_image_does_not_obey_is_told(old, asked, new, word):
+    assert (word in cli.disobeyed(old, asked, new)) and bool(cli.disobeyed(old, asked, new)) == \
+        bool(word)
 
 
 def test_explain_finds_the_values_it_says(face):
     model, seen = load(SHOWCASE / "checkpoint"), fit(Image.open(face), (3, 32, 32))
     v_max, dims = np.load(WHAT)["v_max"], np.array([GLASSES, 3])
     ticks: list[int] = []
-    found = one.explain(model, seen, dims, v_max, 4, ticks.append)
+    low = np.load(WHAT)["quantiles"][:, 0]
+    found = one.explain(model, seen, dims, v_max, low, 4, ticks.append)
     assert sum(ticks) == 4 * one.runs(2, True)
     s = one.read(model, seen)[dims]
     np.testing.assert_allclose(found.s, s)
     np.testing.assert_allclose(found.maps.max((1, 2)), s, atol=1e-5)
-    np.testing.assert_array_equal(found.what.requested, v_max[dims])
-    np.testing.assert_allclose(
-        found.what.realised,
-        [one.read(model, raised)[j] for j, raised in zip(dims, found.what.images, strict=True)],
-        atol=0.05)  # pixels are rounded
-    assert (found.what.realised > found.s).all()
+    for moved, values in ((found.raised, v_max), (found.lowered, low)):
+        np.testing.assert_array_equal(moved.requested, values[dims])
+        np.testing.assert_allclose(
+            moved.realised, [one.read(model, new)[j] for j, new
+                             in zip(dims, moved.images, strict=True)], atol=0.05)  # rounded pixels
+        np.testing.assert_allclose(
+            moved.change, np.abs(moved.images.astype(int) - found.recon).mean((1, 2, 3)), atol=0.05)
+    assert (found.raised.realised > found.s).all()
     np.testing.assert_allclose(found.trace[-1], one.read(model, found.recon)[dims], atol=0.05)
     assert found.times.tolist() == [999, 666, 334, 1]
 
@@ -205,7 +233,7 @@ def few_images(folder: Path, count: int) -> Path:
 def test_without_statistics_nothing_is_raised_until_a_reference_is_given(face, bare, place):
     arguments = ("explain", face, "--model", "bare", "--steps", 2, "--top", 1)
     assert "note: bare has no statistics" in said(*arguments)
-    html = Path("face_explained.html").read_text()
+    html = Path("face_png_explained.html").read_text()
     assert 'data-label="Where"' in html and 'data-label="What"' not in html
     assert "median" not in html
     s = one.read(load("bare"), fit(Image.open(face), (3, 32, 32)))
@@ -213,11 +241,11 @@ def test_without_statistics_nothing_is_raised_until_a_reference_is_given(face, b
     assert "--reference FOLDER" in refused("edit", face, "--model", "bare", "--set", "5=max")
     few_images(place / "like", 6)
     said(*arguments, "--reference", "like")
-    html = Path("face_explained.html").read_text()
+    html = Path("face_png_explained.html").read_text()
     assert 'data-label="What"' in html and "6 images in like" in html
     said(*arguments, "--reference", SHOWCASE / "explanation")
     assert "the test images of CelebA (generated stand-in)" in \
-        Path("face_explained.html").read_text()
+        Path("face_png_explained.html").read_text()
 
 
 def test_statistics_are_found_where_the_study_keeps_them(tmp_path):
@@ -268,7 +296,8 @@ def test_spoilt_statistics_are_one_line(tmp_path, spoil):
 def test_edit_sets_what_is_asked_and_says_what_came_of_it(face):
     text = said("edit", face, "--set", f"{GLASSES}=max", "--set", "3=1.25", "--steps", 6)
     rows = {int(j): list(map(float, rest)) for j, *rest in
-            re.findall(r"^\s*(\d+) +([\d.]+) -> +([\d.]+) -> +([\d.]+)$", text, re.M)}
+            re.findall(r"^\s*(\d+) +([\d.]+) -> +([\d.]+) -> +([\d.]+)(?:  .*)?$", text,
+                       re.M)}
     v_max = np.load(WHAT)["v_max"]
     s = one.read(load(SHOWCASE / "checkpoint"), fit(Image.open(face), (3, 32, 32)))
     assert rows[GLASSES][:2] == [round(float(s[GLASSES]), 2), round(float(v_max[GLASSES]), 2)]
@@ -420,7 +449,7 @@ def test_train_explain_edit_on_ones_own_images(photos, face):
     assert "the 64 images of photos" in said("edit", face, "--model", "mine", "--set", "0=12",
                                              "--steps", 2)
     said("explain", face, "--model", "mine", "--steps", 2, "--top", 2)
-    assert "the 64 images of photos" in Path("face_explained.html").read_text()
+    assert "the 64 images of photos" in Path("face_png_explained.html").read_text()
 
     assert "is trained so already" in said("train", "--data", photos, "--out", "mine", *OPTIONS)
     assert "choose another --out" in refused("train", "--data", photos, "--out", "mine", *OPTIONS,
