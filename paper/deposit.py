@@ -74,12 +74,22 @@ def card(cell: Cell, numbers: int, whole: bool) -> str:
         f"{train.batch_size}), {found['train_seconds'] / 60:.0f} minutes, {found['precision']}, on "
         f"{record['device'].get('gpu', str(record['device'].get('threads')) + ' CPU thread')}; "
         f"recipe `{cell.recipe}` with lr {train.lr:g}, EMA {train.ema}, at scale `{cell.scale}`; "
-        f"commit {record['code']['commit'][:10]}.", "",
+        f"commit {record['code']['commit'][:10]}.{clipping(record)}", "",
         "**Scores** (95 % intervals where the measure has them):", "", *scores(cell), "",
         LIMITS.replace("\n", " "), "",
         f"    patronus explain IMAGE --model {OUT.relative_to(ROOT) / cell.scale}/checkpoints/"
         f"{cell_folder(cell)}" if whole else
         f"    snakemake {cell.folder('checkpoints')}/record.json --config scale={cell.scale}", ""])
+
+
+def clipping(record: dict) -> str:
+    """What a card must say of a training that clipped each entry of the gradient, not its norm."""
+    clip = record["settings"]["train"]["clip"]
+    if not clip or record["found"].get("clipped") == "norm":
+        return ""
+    return (" **A fault of this training**: the setting `clip` asks for a gradient of norm "
+            f"{clip:g} at most, and each entry of it was clipped at {clip:g} instead; what that "
+            "changes is measured in `benchmarks/results/clip.json`.")
 
 
 def coded(cell: Cell) -> bool:

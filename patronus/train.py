@@ -133,6 +133,7 @@ def fit(fabric: Fabric, model: nn.Module, array: np.ndarray, settings: Train, na
         state.save()
         found = {"steps": total, "images_seen": total * size,
                  "train_seconds": round(state.seconds, 1), "precision": fabric_precision(fabric),
+                 "clipped": "norm" if settings.clip else None,
                  "history": state.history_csv()}
         return state.result(), found
 
@@ -187,7 +188,7 @@ class State:
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(losses["loss"])
         if self.settings.clip:
-            self.fabric.clip_gradients(self.model, self.optimiser, self.settings.clip,
+            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.settings.clip,
                                        error_if_nonfinite=False)  # the loss tells, by name
         self.optimiser.step()
         self.step = step + 1

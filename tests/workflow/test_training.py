@@ -273,6 +273,23 @@ def test_a_loss_that_is_not_a_number_stops_with_the_cure(tmp_path, clip, last: i
         saved = torch.load(tmp_path / "state.pt", weights_only=True)
         assert saved["model"]["weight"].isfinite().all()
 
+@pytest.mark.parametrize(("clip", "norm"), [(1.0, 1.0), (None, 9.0)])
+def test_the_norm_of_the_gradient_is_clipped_and_not_its_entries(tmp_path, clip, norm):
+    """100 entries of 0.9, norm 9, none of which is above 1."""
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(100))
+
+        def loss(self, x):
+            return {"loss": 0.9 * self.weight.sum()}
+
+    state = train.State(Fabric(accelerator="cpu", devices=1), Flat(),
+                        SETTINGS.model_copy(update={"clip": clip, "ema": None}), 1, tmp_path, "a")
+    state.update(0, torch.zeros(1))
+    (gradient,) = (p.grad for p in state.model.parameters())
+    assert gradient.norm().item() == pytest.approx(norm)
+
 
 def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     flat = SETTINGS.model_copy(update={"warmup_steps": 0, "schedule": "constant"})
