@@ -29,7 +29,7 @@ from patronus.errors import Problem
 from patronus.raw import MANIFEST, data_root, raw_folder
 from patronus.resources import megabytes, minutes
 from patronus.sources import source_hash
-from patronus.stage import fingerprint
+from patronus.stage import fingerprint, imported
 
 
 configfile: Path(workflow.basedir, "config", "config.yaml")
@@ -89,6 +89,13 @@ def reference(wildcards):
     """The classifier that answers for a data set: its own, or that of the set without the tie."""
     cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
     return stage_folder("references", SCALE, cell.reference or cell.dataset) / DONE
+
+
+def learned_from(wildcards):
+    """The data that a model is trained on; one that was imported is not trained again for them."""
+    cell = STUDY.cell(wildcards.dataset, wildcards.method, wildcards.seed)
+    record = str(cell.folder("data") / DONE)
+    return ancient(record) if imported(cell) else record
 
 
 def base(wildcards):
@@ -200,7 +207,7 @@ rule references:
 
 
 rule train:
-    input: made("data"), base
+    input: learned_from, base
     output: made("checkpoints", "model.safetensors", "config.json", "history.csv", DONE)
     params: key=key("checkpoints", "patronus.train")
     log: log("checkpoints")

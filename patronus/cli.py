@@ -193,14 +193,25 @@ def train(
 def import_(
         source: Annotated[Path, typer.Argument(metavar="CKPT", help=(
             "A ckpt.tar that the paper's authors published."))],
-        folder: Annotated[Path, typer.Argument(metavar="OUT_DIR", help=(
-            "New folder for the model."))],
         dataset: Annotated[str, typer.Option(metavar="NAME", help=(
-            "What it was trained on: a file in config/datasets."))]) -> None:
-    """Turn a checkpoint of the paper's authors into a model folder."""
+            "What it was trained on: a file in config/datasets."))],
+        folder: Annotated[Path | None, typer.Argument(metavar="OUT_DIR", show_default=False, help=(
+            "New folder for the model."))] = None,
+        scale: Annotated[str | None, typer.Option(metavar="NAME", show_default=False, help=(
+            "In place of OUT_DIR: the study (a file in config/scales) in which it stands as the "
+            "trained Patronus, to be measured and never trained over."))] = None,
+        seed: Annotated[int, typer.Option(min=0, help="With --scale: as which seed.")] = 0) -> None:
+    """Turn a checkpoint of the paper's authors into a model folder, or a study's trained model."""
+    if (folder is None) == (scale is None):
+        raise Problem("import: give either OUT_DIR or --scale")
     from patronus import published
 
-    published.run(source, folder, dataset)
+    if folder is not None:
+        published.run(source, folder, dataset)
+        return
+    made = published.into_study(source, scale, dataset, seed)
+    typer.echo(f"{made}: stands as trained; measure it with `snakemake --cores all --config "
+               f"scale={scale} datasets={dataset} methods=patronus`")
 
 
 @command("config", "patronus config celeba vae --scale smoke")
@@ -315,6 +326,8 @@ def squashed(path: Path, picture, shape: tuple[int, int, int]):
     if picture.size != (width, height):
         typer.echo(f"note: {path.name} has {picture.width}x{picture.height} pixels; it is squashed "
                    f"to {width}x{height}, the model's size")
+    if picture.mode.startswith("I"):
+        typer.echo(f"note: {path.name} has 16 bits; its gray levels are scaled by its own depth")
     if channels == 1 and not picture.mode.startswith(("1", "L", "I")):
         typer.echo(f"note: {path.name} is turned to gray, as the model sees it")
     try:

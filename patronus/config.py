@@ -198,6 +198,7 @@ class Dataset(Strict):
     shape: Shape  # prepared (C, H, W)
     code_dim: Positive  # m: prototypes, and the code size of every method in the matched track
     labels: Literal["classes", "attributes"]  # one column of classes, or many columns
+    white: Annotated[Int, Field(ge=255, le=65535)] | None = None  # 16-bit level that becomes 255
     world: str | None = None  # patronus/worlds/<world>.py stands in at generated scales
     images: Positive = 100_000  # about so many official ones to train on: limits of cluster jobs
     study: bool = True  # in the study by default; False: only when named

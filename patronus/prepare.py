@@ -23,7 +23,7 @@ from types import ModuleType
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageCms
 from tqdm import tqdm
 
 from patronus.config import Dataset, Keep
@@ -47,9 +47,11 @@ def prepare(job: Job) -> dict:
     if job.dataset.keep:
         source = filtered(source, job.dataset.keep, folder)
     counts = {split: int(n) for split in SPLITS if (n := (source.table["split"] == split).sum())}
-    arrays = plan(source, counts, folder, job)
+    white, broken = white_of(source, job.dataset.white, job.threads), []
+    arrays = plan(source, counts, folder, job, white, broken)
     job.work.mkdir(parents=True, exist_ok=True)
-    fill(arrays, job.work, key(source, job), job.threads)
+    fill(arrays, job.work, key(source, job), job.threads, broken)
+    refuse_broken(broken, len(source.table), job.work)
     publish(source, counts, [array.name for array in arrays], folder, job)
     shutil.rmtree(job.work)
     return {"reader": job.dataset.reader, "options": job.dataset.options,
@@ -165,12 +167,17 @@ class Array:
                 "fortran_order": False, "shape": (self.count, *self.shape)}
 
 
-def plan(source: Source, counts: dict[str, int], folder: Path, job: Job) -> list[Array]:
-    """The arrays of each split, and of the test images' parts where they are known."""
+def plan(source: Source, counts: dict[str, int], folder: Path, job: Job, white: int | None,
+         broken: list[str]) -> list[Array]:
+    """The arrays of each split, and of the test images' parts where they are known.
+
+    `broken` gets a line for each image that cannot be prepared, so that all are told at once.
+    """
     shape, start, arrays = job.cell.shape, 0, []
     for split, count in counts.items():
         arrays.append(Array(split, count, shape, "|u1",
-                            lambda i, start=start: row_of(source, start + i, shape)))
+                            lambda i, start=start: row_of(source, start + i, shape, white,
+                                                          broken)))
         start += count
     if job.cell.generated:
         ids = source.table["id"].to_numpy()[-counts["test"]:]
@@ -179,27 +186,51 @@ def plan(source: Source, counts: dict[str, int], folder: Path, job: Job) -> list
     return arrays
 
 
-def row_of(source: Source, i: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """Row i of the source, prepared; a Problem names the image."""
-    image = source.load(i)
+def row_of(source: Source, i: int, shape: tuple[int, int, int], white: int | None,
+           broken: list[str]) -> np.ndarray:
+    """Row i of the source, prepared; black and a line in `broken` where that cannot be done."""
     try:
-        return fit(image, shape)
+        image = source.load(i)
     except Problem as problem:
-        raise Problem(f"{source.table['id'].iloc[i]}: {problem}") from None
+        broken.append(str(problem))
+        return np.zeros(shape, np.uint8)
+    try:
+        return fit(image, shape, white)
+    except (Problem, ValueError) as problem:  # Pillow cannot turn every mode into every other
+        broken.append(f"{source.table['id'].iloc[i]}: {problem}")
+        return np.zeros(shape, np.uint8)
 
 
-def fit(image: Image.Image | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """An image as uint8 (C, H, W) of this shape."""
+def refuse_broken(broken: list[str], count: int, work: Path) -> None:
+    """Raises Problem that names every image that could not be prepared (or the first ten)."""
+    if broken:
+        shutil.rmtree(work)
+        named = "; ".join(sorted(broken)[:10])
+        more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
+        raise Problem(named if len(broken) == 1 else
+                      f"{len(broken)} of {count} images cannot be used: {named}{more}")
+
+
+def fit(image: Image.Image | np.ndarray, shape: tuple[int, int, int],
+        white: int | None = None) -> np.ndarray:
+    """An image as uint8 (C, H, W) of this shape; `white`: see `coloured`."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    image = coloured(image, "L" if shape[0] == 1 else "RGB")
+    image = coloured(image, "L" if shape[0] == 1 else "RGB", white)
     image = image.resize((shape[2], shape[1]), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(shape[1], shape[2], shape[0]).transpose(2, 0, 1)
 
 
-def coloured(image: Image.Image, mode: str) -> Image.Image:
-    """The image in mode L or RGB: 16 bits are scaled, transparency lies on white."""
+def coloured(image: Image.Image, mode: str, white: int | None = None) -> Image.Image:
+    """The image in mode L or RGB: 16 bits are scaled, transparency lies on white.
+
+    `white` is the 16-bit gray level that becomes 255; None: that of the image's own depth.
+    """
     if image.mode.startswith("I"):
-        image = Image.fromarray(eight_bits(np.asarray(image)))
+        levels = np.asarray(image)
+        image = Image.fromarray(eight_bits(levels, white or depth_white(levels.max())))
+    elif image.mode == "LAB":
+        image = ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"),
+                                          ImageCms.createProfile("sRGB"), outputMode="RGB")
     elif image.mode == "F":
         raise Problem("the image holds floating-point pixels, whose range is unknown; save it with "
                       "8 or 16 bits")
@@ -211,11 +242,39 @@ def coloured(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def eight_bits(levels: np.ndarray) -> np.ndarray:
-    """16-bit gray levels (H, W) scaled to uint8, so that 65535 becomes 255."""
+def depth_white(largest: int) -> int:
+    """The largest gray level of the least depth, of 8 to 16 bits, that holds `largest`."""
+    return 2 ** min(16, max(8, int(largest).bit_length())) - 1
+
+
+def eight_bits(levels: np.ndarray, white: int = 65535) -> np.ndarray:
+    """16-bit gray levels (H, W) scaled to uint8, so that `white` becomes 255."""
     if levels.min() < 0 or levels.max() > 65535:
         raise Problem("the image holds gray levels outside 0..65535; save it with 8 or 16 bits")
-    return np.rint(levels / 257).astype(np.uint8)
+    if levels.max() > white:
+        raise Problem(f"the image holds the gray level {levels.max()}, above the {white} that "
+                      "`white` of the data set says; mend it there")
+    return np.rint(levels * (255 / white)).astype(np.uint8)
+
+
+def white_of(source: Source, stated: int | None, threads: int) -> int | None:
+    """The gray level that becomes 255 in all 16-bit images of a set; None: it has none.
+
+    As stated, or of the depth (8 to 16 bits) that the set's largest level needs; a line says which.
+    """
+    first = source.load(0)
+    if isinstance(first, np.ndarray) or not first.mode.startswith("I"):
+        return stated
+    white = stated
+    if white is None:
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            largest = max(pool.map(lambda i: np.asarray(source.load(i)).max(),
+                                   range(len(source.table))))
+        white = depth_white(largest)
+    print(f"note: images of 16 bits: gray levels 0 to {white} become 0 to 255 ("
+          + ("as the data set says" if stated else "the depth that the largest level needs; "
+             "`white` in the data set's file says otherwise") + ")")
+    return white
 
 
 def fit_parts(parts: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -228,13 +287,17 @@ def fit_parts(parts: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 def key(source: Source, job: Job) -> str:
     """Digest of all that decides the arrays: a partial one with another key is dropped."""
     module = f"patronus.data.{job.dataset.reader}"
-    parts = [job.cell.shape, job.cell.generated, job.dataset.reader, job.dataset.options,
-             source.inputs, source.table.to_csv(), source_hash("patronus.prepare", module)]
+    parts = [job.cell.shape, job.cell.generated, job.dataset.white, job.dataset.reader,
+             job.dataset.options, source.inputs, source.table.to_csv(),
+             source_hash("patronus.prepare", module)]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
-def fill(arrays: list[Array], work: Path, wanted: str, threads: int) -> None:
-    """Make every array in `work`, going on from what an earlier run with the same key left."""
+def fill(arrays: list[Array], work: Path, wanted: str, threads: int, broken: list[str]) -> None:
+    """Make every array in `work`, going on from what an earlier run with the same key left.
+
+    What that run found `broken` is added to what this one finds.
+    """
     state_file = work / "state.json"
     state = load_json(state_file) if state_file.is_file() else {}
     if state.get("key") != wanted:
@@ -242,6 +305,7 @@ def fill(arrays: list[Array], work: Path, wanted: str, threads: int) -> None:
         save_json(state_file, state)
     state["done"] = {name: rows for name, rows in state["done"].items()
                      if (work / f"{name}.npy").is_file()}  # a kill may come amid publishing
+    broken += state.get("broken", [])
     need = sum(a.row_bytes * (a.count - state["done"].get(a.name, 0)) for a in arrays)
     if need > shutil.disk_usage(work).free:
         raise Problem(f"{work}: {need / 2**30:.1f} GiB are needed and "
@@ -250,7 +314,7 @@ def fill(arrays: list[Array], work: Path, wanted: str, threads: int) -> None:
         for array in arrays:
             for done in grow(array, work / f"{array.name}.npy", state["done"], pool):
                 state["done"][array.name] = done
-                save_json(state_file, state)
+                save_json(state_file, state | {"broken": broken})
 
 
 def grow(array: Array, path: Path, done: dict[str, int], pool: ThreadPoolExecutor) -> Iterator[int]:

@@ -10,6 +10,8 @@ config/datasets/<dataset>.yaml. Every tensor is accounted for, or the import ref
 import os
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +21,13 @@ import torch
 from torch import Tensor
 
 from patronus import checkpoint
-from patronus.config import Cell, load_study
+from patronus.config import Cell, Study, load_study
 from patronus.errors import Problem
-from patronus.files import sha256
+from patronus.files import load_json, save_text, sha256
 from patronus.method import Method
 from patronus.record import Record
+from patronus.sources import ROOT
+from patronus.stage import modules_of, settings
 from patronus.unet import sinusoids
 
 Tensors = dict[str, Tensor]
@@ -83,6 +87,65 @@ def convert(source: Path, folder: Path, dataset: str) -> dict:
         checkpoint.save(part, model, checkpoint.config_of(cell))
     record.write(folder, sorted(folder.iterdir()), **found)
     return found
+
+
+def into_study(source: Path, scale: str, dataset: str, seed: int = 0) -> Path:
+    """Write the checkpoint `source` as the trained Patronus of a study's cell; returns its folder.
+
+    The stage is then whole, as if it had been trained here, and Snakemake is told: it trains no
+    other model over it, whatever changes (stage.imported). Raises Problem if the scale's model is
+    of another size, its data are not prepared, or a model is there already.
+    """
+    study = load_study(scale, datasets=[dataset], methods=["patronus"], seeds=[seed])
+    cell = study.cell(dataset, "patronus", seed)
+    folder = cell.folder("checkpoints")
+    if folder.exists() and any(folder.iterdir()):
+        raise Problem(f"{folder}: holds a model already; delete that folder to import into it")
+    if not (cell.folder("data") / "record.json").is_file():
+        raise Problem(f"{cell.folder('data')}: is not prepared yet; first run `snakemake "
+                      f"{cell.folder('data')}/record.json --cores 1 --config scale={scale}`")
+    tensors, _ = read(source)
+    try:
+        theirs = cell_of(tensors, cell)
+        for key in ("code_dim", "model"):
+            if getattr(theirs, key) != getattr(cell, key):
+                raise Problem(f"its {key} is {getattr(theirs, key)}, and that of {dataset} at "
+                              f"scale '{scale}' is {getattr(cell, key)}; choose a scale that has "
+                              "the published sizes, such as paper")
+        model = fill(cell, tensors)
+    except Problem as error:
+        raise Problem(f"{source}: {error}") from error
+    _write_stage(source, study, cell, model)
+    _tell_snakemake(folder, scale, dataset)
+    return folder
+
+
+def _write_stage(source: Path, study: Study, cell: Cell, model: Method) -> None:
+    """What the stage "checkpoints" writes, with where the weights are from in its record."""
+    folder, data = cell.folder("checkpoints"), cell.folder("data")
+    modules = modules_of("checkpoints", "patronus.train", cell, study.datasets[cell.dataset])
+    record = Record("checkpoints", modules, settings("checkpoints", cell, study), [data])
+    record.content["cell"] = cell.model_dump(mode="json")
+    images = load_json(data / "meta.json")["counts"]["train"]
+    steps = round(cell.train.epochs * images / cell.train.batch_size)
+    with whole_folder(folder) as part:
+        checkpoint.save(part, model, checkpoint.config_of(cell))
+        save_text(part / "history.csv", "step,loss\n")
+    record.write(folder, sorted(folder.iterdir()), steps=steps, train_seconds=0.0,
+                 images_seen=steps * cell.train.batch_size, precision="as published",
+                 imported=sha256(source))
+
+
+def _tell_snakemake(folder: Path, scale: str, dataset: str) -> None:
+    """Snakemake takes for its own only what it has noted itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--touch", "--force", "--cores", "1", "--quiet", "all",
+         "--snakefile", ROOT / "Snakefile", "--directory", ".", "--config", f"scale={scale}",
+         f"datasets={dataset}", "methods=patronus", "--", folder / "record.json"],
+        capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or [""]
+        raise Problem(f"{folder}: is written, but Snakemake could not be told ({said[-1]})")
 
 
 def read(path: Path) -> tuple[Tensors, list[str]]:
@@ -200,6 +263,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; rename it to `folder` if the block ends well."""
     folder = folder.absolute()
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part
         os.replace(part, folder)

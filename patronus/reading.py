@@ -12,8 +12,10 @@ and a docstring that says where the set is to be had and which files are expecte
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,12 @@ from patronus.errors import Problem
 from patronus.files import load_json, sha256
 from patronus.raw import MANIFEST
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg",
+                  ".jp2", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp")
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")  # bytes 8 to 12 of a file
+HEIF_CURE = "convert it to PNG or JPEG, or `pip install pillow-heif`"
+BESIDE = (".csv", ".json", ".md", ".pdf", ".txt", ".yaml", ".yml")  # no images by anyone's account
 BINARY = {"kind": "binary"}
 
 
@@ -103,9 +110,27 @@ def absent(folder: Path, expected: str, where: str) -> Problem:
                    f"from {where} (another data root: --root or PATRONUS_DATA)")
 
 
+@cache
+def readable() -> tuple[str, ...]:
+    """Suffixes of images that can be read here: HEIC's too where pillow-heif is installed."""
+    Image.init()
+    try:
+        from pillow_heif import register_heif_opener  # an extra: pip install 'patronus-suite[heic]'
+    except ImportError:
+        more = ()
+    else:
+        register_heif_opener()
+        more = HEIF_SUFFIXES
+    known = Image.registered_extensions()
+    return tuple(one for one in IMAGE_SUFFIXES if known.get(one) in Image.OPEN) + more
+
+
 def open_image(path: Path) -> Image.Image:
     """The whole decoded image, upright; a Problem names a file that cannot be decoded."""
+    readable()  # registers what may be installed beside Pillow
     try:
+        if path.exists() and not path.is_file():
+            raise Problem(f"{path}: is no file; name an image file")
         with Image.open(path) as image:
             image.load()
             return ImageOps.exif_transpose(image)
@@ -113,13 +138,30 @@ def open_image(path: Path) -> Image.Image:
         raise Problem(f"{path}: is missing; restore it or take it out of the table") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         why = str(error).removesuffix(f" {str(path)!r}")
+        if is_heif(path):
+            raise Problem(f"{path}: is a HEIC image, whatever its name says; {HEIF_CURE}") \
+                from error
         raise Problem(f"{path}: cannot be decoded ({why}); fetch this file again") from error
 
 
-def read_table(path: Path, columns: Iterable[str] = (), **options: object) -> pd.DataFrame:
-    """A CSV file as a table (options as in pandas.read_csv) that has at least these columns."""
+def is_heif(path: Path) -> bool:
+    """Whether a file's first bytes are those of a HEIC or HEIF image."""
     try:
-        table = pd.read_csv(path, **options)
+        with path.open("rb") as handle:
+            head = handle.read(12)
+    except OSError:
+        return False
+    return head[4:8] == b"ftyp" and head[8:] in HEIF_BRANDS
+
+
+def read_table(path: Path, columns: Iterable[str] = (), **options: object) -> pd.DataFrame:
+    """A CSV file as a table (options as in pandas.read_csv) that has at least these columns.
+
+    An empty cell alone is unknown: None, NA, null and nan are texts like any other.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], encoding="utf-8-sig",
+                            **options)
     except FileNotFoundError:
         raise Problem(f"{path}: is missing; restore it or name another in the options") from None
     except (ValueError, UnicodeError) as error:  # pandas' own errors are ValueErrors
@@ -135,13 +177,14 @@ def read_table(path: Path, columns: Iterable[str] = (), **options: object) -> pd
 def codes(column: pd.Series) -> tuple[pd.Series, dict]:
     """Codes 0..K-1 (NaN = unknown) and description of a column; names are sorted.
 
-    Numbers count as numbers, also inside texts: 3-9 comes before 10-19.
+    Numbers count as numbers, also inside texts: 3-9 comes before 10-19. Texts that differ stay
+    apart, also where they are one number: 01 and 1.
     """
     known = column.dropna()
     numbers = pd.to_numeric(known, errors="coerce")
-    whole = bool((numbers % 1 == 0).all())
+    whole = bool((numbers % 1 == 0).all()) and numbers.nunique() == known.nunique()
     values = numbers.astype(int) if whole else known.astype(str)
-    names = sorted(values.unique(), key=_natural)
+    names = sorted(values.unique(), key=None if whole else _natural)
     return values.map(names.index).reindex(column.index).astype(float), categorical(names)
 
 
@@ -184,20 +227,69 @@ def refuse_unlisted(folder: Path, found: Iterable[str], names: Iterable[str], ta
 
 
 def images_below(folder: Path) -> list[str]:
-    """Image files below a folder, relative to it, in name order, hidden ones left out.
+    """Image files below a folder, relative to it, in name order; see `sorted_files`.
 
-    Links are followed. Raises Problem for one that leads back to a folder above it.
+    Prints a line with what is used and what is left out, where anything is that may be an image.
     """
-    found = []
+    found, others = sorted_files(folder)
+    if line := left_out(folder, found, others):
+        print(f"note: {line}")
+    return found
+
+
+def left_out(folder: Path, found: Iterable[str], others: Iterable[str]) -> str:
+    """How many images of a folder are used, and how many other files are not, by kind."""
+    kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in others
+                    if Path(name).suffix.lower() not in BESIDE)
+    if not kinds:
+        return ""
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    cure = f"; of HEIC, {HEIF_CURE}" if set(kinds) & set(HEIF_SUFFIXES) else ""
+    return (f"{folder}: {len(list(found)):,} images are used, and {sum(kinds.values()):,} other "
+            f"files are left out ({listed}), since they are no image that can be read here{cure}")
+
+
+def sorted_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Image files below a folder, and all others, relative to it, in name order.
+
+    Hidden ones are left out, and links are followed. A file without a suffix is an image if its
+    content is. Raises Problem for a link that leads back to a folder above it, and for a name that
+    is not UTF-8.
+    """
+    found, others = [], []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name[0] != "."]
         for link in (Path(place, name) for name in folders if Path(place, name).is_symlink()):
             if Path(place).resolve().is_relative_to(link.resolve()):
                 raise Problem(f"{link}: is a link to a folder above it, without end; remove it")
         base = os.path.relpath(place, folder)
-        found += [os.path.normpath(os.path.join(base, name)) for name in files
-                  if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES)]
-    return sorted(found)
+        for name in files:
+            path = os.path.normpath(os.path.join(base, name))
+            if not name.isprintable() and not _utf8(path):
+                raise Problem(f"{folder}/{path.encode('utf-8', 'replace').decode()}: its name is "
+                              "not UTF-8; rename it")
+            if name[0] != ".":
+                (found if _is_image(Path(place, name)) else others).append(path)
+    return sorted(found), sorted(others)
+
+
+def _utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_image(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix or not path.is_file():
+        return suffix in readable() and path.is_file()
+    try:
+        with Image.open(path) as image:
+            return Image.MIME.get(image.format, "").startswith("image/")
+    except (OSError, ValueError, SyntaxError):
+        return False
 
 
 def verified(folder: Path, official_md5: dict[str, str], where: str) -> dict[str, str]:

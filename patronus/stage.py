@@ -106,7 +106,7 @@ def settings(stage: str, cell: Cell, study: Study) -> dict:
                   "size": study.generated.model_dump(mode="json")}
     if stage == "data":
         found |= {key: dataset[key] for key in ("reader", "options", "folder", "title", "labels",
-                                                "keep")}
+                                                "keep", "white")}
     if stage == "measures":
         tied = study.tied(cell)
         found |= {"seeds": [other.seed for other in study.siblings(cell)],
@@ -126,11 +126,19 @@ def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[st
     return [module, *plugged.get(stage, [cell.module])]
 
 
+def imported(cell: Cell) -> str | None:
+    """Digest of the file that a cell's trained model was imported from; None: it was trained."""
+    path = cell.folder("checkpoints") / "record.json"
+    return load_json(path)["found"].get("imported") if path.is_file() else None
+
+
 def fingerprint(stage: str, module: str, study: Study, dataset: str, method: str = "",
                 seed: int | str = 0) -> str:
     """Digest of the settings and sources that decide a job's result; no torch is imported."""
     cell = study.cell(dataset, method, seed) if method else next(
         cell for cell in study.cells.values() if cell.dataset == dataset)
+    if stage == "checkpoints" and (source := imported(cell)):
+        return f"imported {source[:16]}"  # nobody here could make it again
     sources = source_hash(*modules_of(stage, module, cell, study.datasets[dataset]))
     text = json.dumps([settings(stage, cell, study), sources], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -98,7 +98,7 @@ def _attributes(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         table = read_table(path, dtype={0: str})
     else:
-        with path.open(errors="replace") as lines:
+        with path.open(errors="replace", encoding="utf-8-sig") as lines:
             count, names = lines.readline().strip(), lines.readline().split()
         table = read_table(path, sep=r"\s+", skiprows=2, names=["id", *names], dtype={"id": str})
         if str(len(table)) != count:

@@ -9,9 +9,13 @@ Without: {train,valid,test}/<class>/x.jpg, or <class>/x.jpg.
 
 Where no split is given, images are split by a hash of their id (or of a group's, such as a
 patient's), so adding images moves none of the others. A column of 0 and 1 is binary; a column of
-texts, or of at most 20 whole numbers, is categorical. Anything else must be named in an option.
+texts, or of at most 20 whole numbers, is categorical. A column of yes and no, true and false, or -1
+and 1, is binary too, which a line says. Anything else must be named in an option.
 """
 
+import os
+import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -31,12 +35,14 @@ from patronus.reading import (
     open_image,
     read_table,
     refuse_unlisted,
+    sorted_files,
 )
 from patronus.seeds import seed_for
 
 SPLITS = ("train", "valid", "test")
 MOST_NAMES = 100  # a text column with more values is no label
 MOST_NUMBERS = 20
+TRUTHS = {"true": 1, "false": 0, "yes": 1, "no": 0}
 
 
 class Options(Strict):
@@ -76,6 +82,7 @@ def from_table(folder: Path, found: list[str], options: Options) -> tuple[pd.Dat
     raw = read_table(path, named, dtype={options.file: str})
     if raw[options.file].isna().any():
         raise Problem(f"{path}: row {raw[options.file].isna().argmax() + 2} names no file; mend it")
+    raw[options.file] = inside(raw[options.file], found, path)
     table = pd.DataFrame({"id": raw[options.file], "split": splits(raw, path, options)})
     labels = {}
     for name in raw.columns:
@@ -98,10 +105,42 @@ def from_folders(folder: Path, found: list[str], options: Options) -> tuple[pd.D
         raise Problem(f"{folder / stray[0] if stray else folder}: expected "
                       "<class>/<image> or {train,valid,test}/<class>/<image>; move it, or name a "
                       "table in the options")
+    _refuse_empty_classes(folder, found, depth)
     table = pd.DataFrame({"id": found})
     table["split"] = [p[0] for p in parts] if with_split else by_hash(table["id"], options)
     table["class"], description = codes(pd.Series([p[depth] for p in parts]))
     return table, {"class": description}
+
+
+def inside(names: pd.Series, found: list[str], path: Path) -> list[str]:
+    """A table's file names as the folder has them: ./a.png is a.png, in whatever Unicode form.
+
+    Raises Problem for a file outside the folder, and for one that is listed twice.
+    """
+    on_disk = {unicodedata.normalize("NFC", name): name for name in found}
+    plain = [os.path.normpath(name) for name in names]
+    outside = [name for name in plain if os.path.isabs(name) or name.split(os.sep)[0] == os.pardir]
+    if outside:
+        raise Problem(f"{path}: lists {outside[0]}, which lies outside of {path.parent}; copy it "
+                      "into that folder")
+    named = [on_disk.get(unicodedata.normalize("NFC", name), name) for name in plain]
+    twice = [name for name, count in Counter(named).items() if count > 1]
+    if twice:
+        raise Problem(f"{path}: lists {twice[0]} more than once ({len(twice)} such files in all); "
+                      "keep one row of each")
+    return named
+
+
+def _refuse_empty_classes(folder: Path, found: list[str], depth: int) -> None:
+    """Raises Problem for a class whose files are all left out: it would vanish silently."""
+    _, others = sorted_files(folder)
+    held = {Path(name).parts[:depth + 1] for name in found}
+    for name in others:
+        parts = Path(name).parts
+        if len(parts) > depth + 1 and parts[:depth + 1] not in held:
+            raise Problem(f"{folder / Path(*parts[:depth + 1])}: is a class without an image that "
+                          f"can be read here (it has {parts[-1]}); convert its files to PNG or "
+                          "JPEG, or move the folder away")
 
 
 def splits(raw: pd.DataFrame, path: Path, options: Options) -> list[str]:
@@ -125,10 +164,16 @@ def by_hash(keys: pd.Series, options: Options) -> list[str]:
 def label(column: pd.Series, path: Path, options: Options) -> tuple[pd.Series, dict]:
     """Codes and description of a label column."""
     known = column.dropna()
-    numbers = pd.to_numeric(known.astype(str).str.lower().replace({"true": 1, "false": 0}),
-                            errors="coerce")
+    texts = known.astype(str).str.strip().str.lower()
+    numbers = pd.to_numeric(texts.replace(TRUTHS), errors="coerce")
     if column.name in options.categorical:
         return codes(column)
+    pair = set(texts.unique())
+    if pair in ({"-1", "1"}, {"-1.0", "1.0"}) or pair <= set(TRUTHS) - {"true", "false"} and pair:
+        no, yes = ("-1", "1") if "1" in {one[0] for one in pair} else ("no", "yes")
+        print(f"note: {path}: column {column.name!r} holds {no} and {yes}, and is read as an "
+              "attribute; `categorical` in the options makes classes of it")
+        numbers = numbers.gt(0).astype(float)
     if column.name in options.binary or (len(known) and numbers.isin([0, 1]).all()):
         if not numbers.isin([0, 1]).all():
             raise Problem(f"{path}: column {column.name!r} is called binary and holds "

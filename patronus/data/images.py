@@ -12,7 +12,7 @@ from pydantic import Field
 
 from patronus.config import Strict
 from patronus.errors import Problem
-from patronus.reading import IMAGE_SUFFIXES, Source, absent, images_below, listing, open_image
+from patronus.reading import Source, absent, images_below, listing, open_image, readable
 from patronus.seeds import seed_for
 
 
@@ -27,7 +27,7 @@ def read(folder: Path, options: Options) -> Source:
     found = images_below(folder)
     if len(found) < 2:
         raise Problem(f"{folder}: holds {'one image' if found else 'no images'} "
-                      f"({', '.join(IMAGE_SUFFIXES)}); give a folder of at least two, better of "
+                      f"({', '.join(readable())}); give a folder of at least two, better of "
                       "thousands")
     table = pd.DataFrame({"id": found, "split": splits(found, options.test_share)})
     paths = [folder / name for name in found]

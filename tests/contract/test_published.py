@@ -421,3 +421,69 @@ def test_the_import_weighs_on_nothing_else():
     code = "import sys, patronus; patronus.load; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     assert ROOT / "patronus" / "published.py" not in closure("patronus.train", "patronus.sample")
+
+
+# --- into a study ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Path:
+    """A tiny study of one data set whose Patronus has the published layout at a small width."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    path = tmp_path / "config" / "scales" / "tiny.yaml"
+    scale = yaml.safe_load(path.read_text()) | {"datasets": ["celeba"], "methods": ["patronus"]}
+    scale["every"]["model"] = {"patronus.model": {
+        "base": 8, "multipliers": [1, 2, 4, 4], "encoder_channels": [8, 8, 8, 16]}}
+    path.write_text(yaml.safe_dump(scale))
+    monkeypatch.setenv("PATRONUS_CONFIG", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def typed(*words: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True,
+                          check=False)
+
+
+def workflow(*words: object) -> str:
+    done = typed("snakemake", "-s", ROOT / "Snakefile", "--cores", 1, *words,
+                 "--config", "scale=tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_an_imported_checkpoint_stands_in_a_study_and_is_not_trained_over(study):
+    torch.manual_seed(0)
+    tensors = {name: torch.randn(shape) * 0.05 for name, shape in
+               shapes_of(3, 8, (8, 8, 8, 16), 8).items()}
+    tensors["proactBlock.ones"] = torch.ones_like(tensors["proactBlock.ones"])
+    tensors["time_embeddings.time_blocks.0.weight"] = published.sinusoids(1000, 8)
+    torch.save({"model": tensors}, "ckpt.tar")
+    words = ("patronus", "import", "ckpt.tar", "--scale", "tiny", "--dataset", "celeba")
+    early = typed(*words)
+    assert early.returncode == 1 and "is not prepared yet" in early.stderr
+    workflow("results/tiny/data/celeba/record.json")
+    done = typed(*words)
+    assert done.returncode == 0, done.stderr
+    folder = Path("results/tiny/checkpoints/celeba/patronus/seed0")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "history.csv", "record.json"} <= set(before)
+    codes = "results/tiny/codes/celeba/patronus/seed0/record.json"
+    assert "rule train" not in workflow("-n", codes)
+    workflow(codes)
+    Path("results/tiny/data/celeba/record.json").touch()  # data that are prepared again
+    assert "rule train" not in workflow("-n", codes)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    again = typed(*words)
+    assert again.returncode == 1 and "holds a model already" in again.stderr
+
+
+def test_a_checkpoint_of_another_size_is_refused_by_a_study(study):
+    tensors = {name: torch.zeros(shape) for name, shape in
+               shapes_of(3, 9, (8, 8, 8, 16), 8).items()}
+    torch.save({"model": tensors}, "ckpt.tar")
+    workflow("results/tiny/data/celeba/record.json")
+    done = typed("patronus", "import", "ckpt.tar", "--scale", "tiny", "--dataset", "celeba")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert "ckpt.tar" in line and "code_dim is 9" in line

@@ -232,11 +232,11 @@ def interrupt(monkeypatch, after: int) -> list[int]:
     """Let the preparation die at the given image; returns the list of images decoded."""
     real, seen = prepare.row_of, []
 
-    def row(source, i, shape):
+    def row(source, i, shape, *more):
         if len(seen) == after:
             raise Killed
         seen.append(i)
-        return real(source, i, shape)
+        return real(source, i, shape, *more)
 
     monkeypatch.setattr(prepare, "row_of", row)
     return seen
@@ -297,10 +297,10 @@ def test_memory_holds_one_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "CHUNK_BYTES", 4 * row_bytes)
     written = []
 
-    def row(source, i, shape):
+    def row(source, i, shape, *more):
         if i < 24:
             written.append((one.work / "train.npy").stat().st_size - i // 4 * 4 * row_bytes)
-        return real(source, i, shape)
+        return real(source, i, shape, *more)
 
     monkeypatch.setattr(prepare, "row_of", row)
     prepare.prepare(one)
@@ -340,7 +340,7 @@ def edit(old: str, new: str):
     (spoil_text, r"007\.jpg: cannot be decoded"),
     (spoil_empty, r"007\.jpg: cannot be decoded"),
     (spoil_lost, r"007\.jpg: is listed in metadata\.csv but absent"),
-    (edit("006.jpg", "007.jpg"), r"006\.jpg: is not listed|'007\.jpg' occurs more than once"),
+    (edit("006.jpg", "007.jpg"), r"006\.jpg: is not listed|lists 007\.jpg more than once"),
     (edit(",test,", ",train,"), r"the split 'test' is empty"),
     (edit(",split,", ",part,"), r"has no column 'split'"),
 ])
@@ -363,7 +363,7 @@ def test_duplicate_id(tmp_path):
     root = make_set(tmp_path / "raw")
     with (root / "set" / "metadata.csv").open("a") as table:
         table.write("000.png,train,1,a\n")
-    with pytest.raises(Problem, match=r"the id '000\.png' occurs more than once \(1 such"):
+    with pytest.raises(Problem, match=r"lists 000\.png more than once \(1 such"):
         prepare.prepare(job(root, options=OPTIONS))
 
 
