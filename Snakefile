@@ -14,6 +14,7 @@ What a job does is decided by config/ and by the sources of its stage; a digest 
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
@@ -22,12 +23,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.ge
 
 from analysis.conditioning import counterpart
 from paper import catalogue
-from patronus import warm
+from patronus import holder, warm
 from patronus.carry import check_records
 from patronus.config import SAFE_NAME, check_references, load_study, restriction, stage_folder
 from patronus.errors import Problem
-from patronus.raw import MANIFEST, data_root, raw_folder
+from patronus.raw import MANIFEST, data_root, identity, raw_folder
 from patronus.resources import megabytes, minutes
+from patronus.scheduling import one_timer
 from patronus.sources import source_hash
 from patronus.stage import fingerprint, imported
 
@@ -40,6 +42,8 @@ try:
     check_references(STUDY)
     FIGURES = catalogue.wanted(STUDY)
     if workflow.is_main_process:  # before anything runs: no result is lost or was tampered with
+        if holder.claim():
+            print("note: the lock of a Snakemake that was killed here is cleared", file=sys.stderr)
         check_records(STUDY.scale)
 except Problem as error:
     sys.exit(f"error: {error}")
@@ -64,7 +68,8 @@ def log(stage, suffix="log"):
 
 def key(stage, module):
     """A function of the wildcards: digest of the settings and sources that decide the result."""
-    return lambda wildcards: fingerprint(stage, module, STUDY, **wildcards)
+    digest = cache(lambda *cell: fingerprint(stage, module, STUDY, *cell))  # asked at every pass
+    return lambda wildcards: digest(*wildcards)  # data set, or data set, method and seed
 
 
 def limits(stage, **more):
@@ -83,6 +88,13 @@ def manifest(dataset):
     generated = STUDY.generated and spec.world
     folder = raw_folder(dataset, spec, data_root(SCALE, True), True)
     return str(folder / MANIFEST) if generated else []
+
+
+@cache
+def raw_data(dataset):
+    """What the raw data of a set are, so that changed ones are prepared again."""
+    return identity(next(c for c in STUDY.cells.values() if c.dataset == dataset),
+                    STUDY.datasets[dataset])
 
 
 def reference(wildcards):
@@ -143,6 +155,7 @@ wildcard_constraints:
 
 
 onstart:
+    one_timer(workflow.scheduler)
     warm.start(workflow.is_main_process and workflow.local_exec and not workflow.touch
                and not STUDY.gpus and len(workflow.dag) > warm.FEW)
 
@@ -187,12 +200,12 @@ for dataset in filter(manifest, STUDY.datasets):
 rule prepare:
     input: lambda w: manifest(w.dataset)
     output: made("data", "train.npy", "test.npy", "table.csv", "meta.json", DONE)
-    params: key=key("data", "patronus.prepare")
+    params: key=key("data", "patronus.prepare"), raw=lambda w: raw_data(w.dataset)
     log: log("data")
     benchmark: log("data", "tsv")
     threads: STUDY.threads
     resources: **limits("data")
-    shell: RUN + "patronus.prepare" + ON_SET
+    shell: RUN + "patronus.prepare --raw '{params.raw}'" + ON_SET
 
 
 rule references:

@@ -18,7 +18,7 @@ from PIL import Image
 from patronus.config import Cell, Study, load_study
 from patronus.errors import Problem, guarded
 from patronus.files import load_json, save_text
-from patronus.record import verified
+from patronus.record import commit_of, verified
 from patronus.sources import ROOT
 
 OUT = ROOT / "paper" / "results"
@@ -74,7 +74,7 @@ def card(cell: Cell, numbers: int, whole: bool) -> str:
         f"{train.batch_size}), {found['train_seconds'] / 60:.0f} minutes, {found['precision']}, on "
         f"{record['device'].get('gpu', str(record['device'].get('threads')) + ' CPU thread')}; "
         f"recipe `{cell.recipe}` with lr {train.lr:g}, EMA {train.ema}, at scale `{cell.scale}`; "
-        f"commit {record['code']['commit'][:10]}.{clipping(record)}", "",
+        f"{commit_of(record)}.{clipping(record)}", "",
         "**Scores** (95 % intervals where the measure has them):", "", *scores(cell), "",
         LIMITS.replace("\n", " "), "",
         f"    patronus explain IMAGE --model {OUT.relative_to(ROOT) / cell.scale}/checkpoints/"
@@ -151,7 +151,7 @@ def index(study: Study, papers: list[str], left_out: list[str], weights: set[str
                     f"{record['found']['images_seen']:,} | "
                     f"{record['found']['train_seconds'] / 60:.0f} min | "
                     f"{'yes' if cell_folder(cell) in measured else 'no'} | "
-                    f"{record['code']['commit'][:10]} |")
+                    f"{commit_of(record).removeprefix('commit ')} |")
     lacking = [str(cell_folder(cell)) for cell in study.cells.values() if cell not in trained]
     return "\n".join([
         f"# Results at scale `{study.scale}`", "", f"{study.about}.", "",

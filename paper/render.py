@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import jupytext
 import nbformat
@@ -31,6 +31,7 @@ from patronus.files import load_json, save_text, whole
 from patronus.record import Record
 from patronus.sources import ROOT
 
+LONGEST = 60  # letters of a temporary folder in which a socket's path still fits
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
@@ -95,8 +96,9 @@ def execute(book: NotebookNode, path: Path, kept: Path, handed: Given) -> None:
     client = NotebookClient(book, kernel_manager_class=_Kernel, record_timing=False, timeout=3600,
                             resources={"metadata": {"path": os.getcwd()}})
     kernel = client.create_kernel_manager()
-    with TemporaryDirectory(prefix="kernel-") as sockets:  # kernels that start at once can take
-        kernel.transport, kernel.ip = "ipc", f"{sockets}/k"  # one another's ports, but not files
+    # kernels that start at once can take one another's ports, but not files
+    with TemporaryDirectory(prefix="kernel-", dir=_short()) as sockets:
+        kernel.transport, kernel.ip = "ipc", f"{sockets}/k"
         try:
             client.execute(env=_environment(kept.parent) | {GIVEN: json.dumps(handed._asdict())})
         except FAILURES as error:
@@ -104,6 +106,11 @@ def execute(book: NotebookNode, path: Path, kept: Path, handed: Given) -> None:
                 from error
         finally:
             save_text(kept, nbformat.writes(book))
+
+
+def _short() -> str | None:
+    """A folder for sockets, whose paths may have about a hundred letters; None: the usual one."""
+    return None if len(gettempdir()) < LONGEST else "/tmp"
 
 
 def page(book: NotebookNode, name: str) -> str:

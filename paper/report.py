@@ -22,6 +22,7 @@ from paper import catalogue
 from patronus.config import Study, load_study
 from patronus.errors import Problem, guarded
 from patronus.files import load_json, save_text
+from patronus.record import commit_of
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 0 auto;
@@ -70,7 +71,7 @@ def section(name: str, study: Study, record: dict) -> str:
     return (f'<section id="{name}">\n<h2>{escape(name)}: {escape(title)}</h2>\n'
             f"{_shown(name, study)}\n{markdown2html(text)}\n"
             f'<p class="small">Made by <code>snakemake {escape(name)}</code> in {_time(own)}'
-            f"{_with_parents(own, whole)}, {_commit(record)}. Reads {_inputs(record)}.</p>\n"
+            f"{_with_parents(own, whole)}, {commit_of(record)}. Reads {_inputs(record)}.</p>\n"
             f"{_folded(f'Script: paper/{path.parent.name}/{path.name}', path.read_text('utf-8'))}"
             f"{_folded('Record', json.dumps(record, indent=1))}</section>")
 
@@ -162,7 +163,7 @@ def _job(folder: Path, record: dict) -> str:
     return (f'<tr id="{_anchor(folder)}"><td>{escape(_short(folder))}</td>'
             f"<td>{_time(record['seconds'])}</td><td>{record['peak_memory_mib']} MiB</td>"
             f"<td>{escape(device)}</td><td>{_inputs(record)}</td>"
-            f"<td>{_folded(_commit(record), json.dumps(record, indent=1))}</td></tr>")
+            f"<td>{_folded(commit_of(record), json.dumps(record, indent=1))}</td></tr>")
 
 
 def _inputs(record: dict) -> str:
@@ -186,12 +187,6 @@ def _anchor(folder: Path) -> str:
 def _with_parents(own: float, whole: dict[Path, dict]) -> str:
     seconds = own + sum(record["seconds"] for record in whole.values())
     return f" ({_time(seconds)} with the {len(whole)} jobs it stands on)" if whole else ""
-
-
-def _commit(record: dict) -> str:
-    commit = record["code"]["commit"]
-    changed = " with local changes" if record["code"]["dirty"] else ""
-    return f"commit {commit[:10]}{changed}" if commit else "outside git"
 
 
 def _time(seconds: float) -> str:

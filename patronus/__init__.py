@@ -1,5 +1,11 @@
 """Patronus: interpretable diffusion models with prototypes, as a reproducible benchmark."""
 
+import sys
+
+if sys.platform == "win32":
+    raise SystemExit("error: Windows is not supported; use Linux (glibc 2.28 or newer), macOS 14 "
+                     "or newer on Apple silicon, or Linux inside Windows (WSL 2)")
+
 
 def load(folder, device="cpu"):
     """The model of a checkpoint folder, in evaluation mode (see patronus.checkpoint.load)."""

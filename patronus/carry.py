@@ -14,14 +14,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
 from patronus.config import Study, load_study
 from patronus.errors import Problem, guarded
-from patronus.files import load_json, sha256
-from patronus.sources import source_hash
+from patronus.files import load_json, save_text, sha256
+from patronus.sources import ROOT, source_hash
 from patronus.stage import settings
 
 PICTURES = ("data", "samples", "explanations", "interventions", "shortcut", "paper")  # hold images
@@ -57,7 +58,12 @@ def restore(study: Study) -> list[Path]:
     afterwards for one that the remote did not hand over as it was published.
     """
     pointers = _pointers(study.scale)
-    _dvc("fetch", *pointers)
+    try:
+        _dvc("fetch", *pointers)
+    except Problem as problem:
+        _refuse(_lost(pointers), f"is not at the remote, though git points to it; tell its "
+                f"maintainer ({problem})")
+        raise
     files = listing(pointers)
     _refuse((path for path in unlike(files) if path.exists()), CURE)
     _dvc("checkout", *pointers)
@@ -83,6 +89,17 @@ def listing(pointers: list[Path]) -> dict[Path, str]:
     cache = Path(_dvc("cache", "dir").strip(), "files", "md5")
     return {path: digest for pointer in pointers
             for path, digest in _listed(pointer, cache).items()}
+
+
+def _lost(pointers: list[Path]) -> list[Path]:
+    """Files below the pointers that a fetch did not bring, as far as their lists are known."""
+    cache = Path(_dvc("cache", "dir").strip(), "files", "md5")
+    lost = []
+    for pointer in pointers:
+        with suppress(Problem):  # its list itself did not come
+            lost += [path for path, digest in _listed(pointer, cache).items()
+                     if not (cache / digest[:2] / digest[2:]).is_file()]
+    return lost
 
 
 def _listed(pointer: Path, cache: Path) -> dict[Path, str]:
@@ -182,6 +199,9 @@ def _refuse(paths: Iterable[Path], why: str) -> None:
 
 
 def _dvc(*arguments: object) -> str:
+    own = ROOT / ".dvc" / "config.local"
+    if not (ROOT / ".git").exists() and not own.exists():  # from a ZIP file: DVC asks for git else
+        save_text(own, "[core]\n    no_scm = true\n")
     done = subprocess.run([sys.executable, "-m", "dvc", *map(str, arguments)], text=True,
                           capture_output=True, check=False)
     if done.returncode:

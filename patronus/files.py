@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,6 +113,11 @@ def locked(folder: Path, what: str = "") -> Iterator[None]:
             handle.seek(0)
             raise Problem(f"{folder / what}: process {handle.read().strip()} works here; wait for "
                           "it or end it, then run again") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            print(f"note: {handle.name}: this disk knows no locks ({error.strerror}), so nothing "
+                  "keeps a second process out; start each training once", file=sys.stderr)
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()

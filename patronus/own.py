@@ -27,8 +27,8 @@ from patronus.method import Method, batch_of
 from patronus.noise import noise
 from patronus.prepare import prepare
 from patronus.prepared import Prepared
-from patronus.raw import MANIFEST
-from patronus.reading import images_below, listing
+from patronus.raw import MANIFEST, contents
+from patronus.reading import images_below
 from patronus.record import Record
 from patronus.stage import Job, modules_of, settings
 
@@ -155,13 +155,14 @@ def shuffled(model: Method, images: np.ndarray) -> float:
 
 
 def _digest(data: Path) -> str:
-    """Of the names and sizes of the images."""
+    """Of the names and contents of the files."""
     if not data.is_dir():
         raise Problem(f"{data}: is no folder; give a folder of images")
     if (data / MANIFEST).is_file():
         raise Problem(f"{data}: is a generated stand-in of the study, with more than images in it; "
                       "name the folder of images inside")
-    return listing(data, images_below(data), "the folder")
+    images_below(data)  # says what is left out
+    return contents(data)
 
 
 def _finished(out: Path, asked: dict) -> bool:

@@ -30,7 +30,7 @@ from patronus.config import Dataset, Keep
 from patronus.errors import Problem
 from patronus.files import load_json, move, save_json, save_text
 from patronus.prepared import SPLITS
-from patronus.raw import MANIFEST, data_root, raw_folder
+from patronus.raw import MANIFEST, contents, data_root, listing, raw_folder
 from patronus.reading import Source, checked_options, from_manifest, load_parts
 from patronus.sources import ROOT, source_hash
 from patronus.stage import Job, run
@@ -43,6 +43,7 @@ def prepare(job: Job) -> dict:
     root = job.root or data_root(job.cell.scale, job.cell.generated)
     folder = raw_folder(job.cell.dataset, job.dataset, root, job.cell.generated)
     check_origin(folder, job.cell.generated, job.cell.scale, job.cell.dataset)
+    seen = listing(folder)  # before they are read: what changes meanwhile is seen the next time
     source = ordered(read(job.dataset, folder, job.cell.dataset))
     if job.dataset.keep:
         source = filtered(source, job.dataset.keep, folder)
@@ -54,8 +55,10 @@ def prepare(job: Job) -> dict:
     refuse_broken(broken, len(source.table), job.work)
     publish(source, counts, [array.name for array in arrays], folder, job)
     shutil.rmtree(job.work)
-    return {"reader": job.dataset.reader, "options": job.dataset.options,
-            "raw": source.inputs, "counts": counts}
+    found = {"reader": job.dataset.reader, "options": job.dataset.options, "raw": source.inputs,
+             "counts": counts}
+    return found if job.cell.generated else found | {"listing": {
+        "identity": job.raw, "seen": seen or listing(folder), "contents": contents(folder)}}
 
 
 def reader(name: str) -> ModuleType:

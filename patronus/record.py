@@ -44,9 +44,15 @@ class Record:
             "found": found,
             **provenance(self.code),
             "seconds": round(time.time() - self.started, 2),
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "peak_memory_mib": peak_memory_mib(),
         }
         save_json(folder / "record.json", self.content)
+
+
+def peak_memory_mib() -> int:
+    """Of this process so far. The system counts in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def provenance(code: dict | None = None) -> dict:
@@ -88,14 +94,30 @@ def verified(folder: Path) -> dict[str, str]:
 
 
 def _git() -> dict:
-    def git(*args: str) -> str:
-        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True,
-                              check=False)
-        return done.stdout.strip()
+    """The commit and whether the sources differ from it; both None, and `why`, where git is silent.
 
+    Digests of the sources are recorded in any case.
+    """
     if not (ROOT / ".git").exists():
-        return {"commit": None, "dirty": None}
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+        return {"commit": None, "dirty": None, "why": "the sources are no git checkout"}
+    try:
+        said = [subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True,
+                               check=True).stdout.strip()
+                for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))]
+    except FileNotFoundError:
+        return {"commit": None, "dirty": None, "why": "git is not installed"}
+    except subprocess.CalledProcessError as error:
+        first = error.stderr.strip().partition("\n")[0]
+        return {"commit": None, "dirty": None, "why": first or f"git ended with {error.returncode}"}
+    return {"commit": said[0], "dirty": bool(said[1])}
+
+
+def commit_of(record: dict) -> str:
+    """A record's commit in words, shortened; where none is known, why not."""
+    code = record["code"]
+    if not code["commit"]:
+        return f"commit unknown ({code.get('why', 'outside git')})"
+    return f"commit {code['commit'][:10]}" + (" with local changes" if code["dirty"] else "")
 
 
 def _versions() -> dict:

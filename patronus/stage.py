@@ -34,6 +34,7 @@ class Job:
     key: str = ""  # names settings, sources and inputs: resumable state belongs to one key
     siblings: tuple[Cell, ...] = ()  # other seeds of the study, for a stage that compares them
     tied: Cell | None = None  # the same on a data set that ties attributes of this one
+    raw: str = ""  # what `prepare` was told of the raw data, see raw.identity
 
     @property
     def out(self) -> Path:
@@ -237,6 +238,8 @@ def _arguments(stage: str, about: str) -> argparse.Namespace:
         for key in ("datasets", "seeds"):
             parser.add_argument(f"--{key}", help=f"{key} of the study that it is compared with, "
                                 "separated by commas; the one above among them")
+    if stage == "data":
+        parser.add_argument("--raw", default="", help="what the raw data are, by patronus.raw")
     parser.add_argument("--root", type=Path, help="folder of raw data")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
@@ -257,4 +260,5 @@ def _job(stage: str, args: argparse.Namespace) -> tuple[Study, Job]:
                       f"'{args.scale}'; add one there")
     cell = study.cell(args.dataset, method, seed) if method else next(iter(study.cells.values()))
     return study, Job(stage, cell, study.datasets[args.dataset], args.root, args.threads,
-                      siblings=tuple(study.siblings(cell)), tied=study.tied(cell))
+                      siblings=tuple(study.siblings(cell)), tied=study.tied(cell),
+                      raw=getattr(args, "raw", ""))

@@ -85,11 +85,6 @@ def disturb(command: list[str], work: Path, stage: str, with_jobs: bool) -> str:
     return ""
 
 
-def unlock(command: list[str]) -> None:
-    done = subprocess.run([*command, "--unlock"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def changed(found: dict[str, str], expected: dict[str, str]) -> list[str]:
     """Files under a final name that differ from what an undisturbed run made, by their digests."""
     return [name for name, digest in found.items()
@@ -117,7 +112,6 @@ def test_a_study_killed_again_and_again_ends_like_one_that_nobody_killed(clone, 
         assert "Traceback" not in said, said
         killed += [] if said else [stage]
         assert not changed(digests(tmp_path), undisturbed), "a half-written file has a final name"
-        unlock(command)
         if not with_jobs and k % 4 == 1:
             for orphan in orphans(tmp_path):  # it ends by itself, before anybody starts again
                 orphan.wait(120)
