@@ -135,6 +135,19 @@ def by_image(scores: np.ndarray) -> np.ndarray:
     return means.mean() + (weight[:, None] * away).mean(axis=0)
 
 
+def auroc_errors(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """What each of n images adds to the error of an AUROC: their sum is 0 (DeLong et al. 1988).
+
+    scores (n,), truth (n,) of 0 and 1, both among them.
+    """
+    found, ranks = np.empty(len(scores)), stats.rankdata(scores)
+    for side, sign in ((truth == 1, 1), (truth != 1, -1)):
+        count, others = side.sum(), (~side).sum()
+        above = (ranks[side] - stats.rankdata(scores[side])) / others  # share of the other images
+        found[side] = sign * (above - above.mean()) / count * np.sqrt(count / max(count - 1, 1))
+    return found
+
+
 def _moments(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Variance and third cumulant (...) of the mean of a sample (..., n), degrees of freedom."""
     n = sample.shape[-1]

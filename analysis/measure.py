@@ -214,8 +214,20 @@ def measure(spec: Spec, row: Row, arrays: Arrays) -> tuple[dict, dict]:
     if np.isnan(found.value):
         raise Problem(f"measure {spec.name} ({row.variant}): is NaN; its inputs are "
                       f"{', '.join(row.needs)}")
-    return cells | {"value": found.value, "low": found.low, "high": found.high, "n": found.n,
-                    "unit": found.unit or spec.unit}, found.detail
+    return cells | ends(spec, found) | {"value": found.value, "n": found.n, "d": found.d,
+                                        "unit": found.unit or spec.unit}, found.detail
+
+
+def ends(spec: Spec, found: Value) -> dict:
+    """Low and high of a row, each pair with what it is; nothing where the value has none."""
+    both: dict = {}
+    if found.low is not None:
+        both |= {"low": found.low, "high": found.high, "level": spec.level,
+                 "resamples": spec.resamples}
+    if found.low_new is not None:
+        both |= {"low_new": found.low_new, "high_new": found.high_new,
+                 "resamples_new": spec.resamples_new}
+    return both
 
 
 def beside(job: Job) -> list[Path]:
@@ -235,7 +247,7 @@ def work(job: Job) -> dict:
             rows.append(cells)
             key = ".".join(filter(None, (spec.name, row.variant, row.extractor)))
             details |= {key: detail} if detail else {}
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64"})
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "d": "Int64"})
     save_json(job.out / "details.json", details)
     save_text(job.out / "measures.csv", table.to_csv(index=False))
     return {"rows": len(table), "not_applicable": int(table.value.isna().sum())}

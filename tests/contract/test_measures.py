@@ -53,6 +53,7 @@ def test_known_answers(module: str, case: Known):
         found = compute(*arrays)
         assert case.low <= found.value <= case.high
         assert found.n == (len(arrays[0]) if case.n is None else case.n)
+        assert case.d is None or found.d == case.d
         assert found.low is None or not found.low > found.value
         assert found.high is None or not found.high < found.value
         assert compute(*arrays) == found
