@@ -6,8 +6,8 @@ from analysis import intervals
 from analysis.spec import Value
 from patronus.errors import NotApplicable
 
-OVER_IMAGES = {"level": "0.95", "resamples": "images", "across": "dimensions"}
-OVER_DIMENSIONS = {"level": "0.95", "resamples": "dimensions"}
+OVER_IMAGES = {"level": "95 %", "resamples": "images", "across": "dimensions"}
+OVER_DIMENSIONS = {"level": "95 %", "resamples": "dimensions"}
 
 
 def summary(scores: np.ndarray, reason: str, shares: bool = False, **detail: object) -> Value:

@@ -25,7 +25,7 @@ FOLDER = Path(__file__).resolve().parent / "measures"
 KEY = ["measure", "variant", "extractor"]  # what names a row of a cell
 COLUMNS = ["measure", "variant", "value", "low", "high", "level", "resamples", "n", "low_new",
            "high_new", "resamples_new", "d", "split", "extractor", "unit", "direction", "reason"]
-LEVELS = {"0.95": "95 % interval", "sd": "standard deviation on both sides",
+LEVELS = {"95 %": "95 % interval", "sd": "standard deviation on both sides",
           "range": "lowest and highest"}  # what the ends of a row may be
 
 
@@ -100,7 +100,7 @@ class Spec:
     rows: tuple[Row, ...]  # the first is the headline: the one that the table of all measures shows
     least_n: int = 1  # rows of the shortest array; with fewer the answer is n/a
     paired: bool = False  # row i of all arrays is the same image: trimmed to the shortest
-    level: Literal["", "0.95", "sd", "range"] = ""  # of low and high: see LEVELS
+    level: Literal["", "95 %", "sd", "range"] = ""  # of low and high: see LEVELS
     resamples: str = ""  # what they are over: images, dimensions, folds, pairs of trainings
     across: Literal["", "dimensions", "parts"] = ""  # what low_new and high_new are over as well
     chance: str = ""  # what a model that knows nothing gets, where there is such a level

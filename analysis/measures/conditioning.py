@@ -33,7 +33,7 @@ def conditioning(kinds: np.ndarray, mse: np.ndarray) -> Value:
 SPECS = (
     Spec(name="conditioning", title="Conditioning", unit="shuffled over own error",
          direction="higher", source="measures.md B10", chance="1",
-         level="0.95", resamples="images",
+         level="95 %", resamples="images",
          rows=(Row("test", conditioning, ("denoising.kinds", "denoising.mse"), "test"),)),
 )
 

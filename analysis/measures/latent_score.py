@@ -120,7 +120,7 @@ SPECS = (Spec(
     name="latent_score", title="Latent score", unit="AUROC or accuracy", direction="higher",
     source="InfoDiffusion's protocol (Wang et al. 2023), as used by Patronus",
     least_n=50, paired=True,
-    level="0.95", resamples="images",
+    level="95 %", resamples="images",
     rows=(Row("test", latent_score, ("codes.test", "labels.test"), "test"),
           Row("train", published, ("codes.train", "labels.train"), "train"))),)
 

@@ -58,7 +58,7 @@ def _spec(name: str, title: str, unit: str, direction: str, function: Callable) 
                                           ("random", "conditional")))
     return Spec(name=name, title=title, unit=unit, direction=direction, paired=True,
                 source="Wang et al. 2004; torchmetrics" if function is ssims else "definition",
-                rows=rows, level="0.95", resamples="images")
+                rows=rows, level="95 %", resamples="images")
 
 
 SPECS = (

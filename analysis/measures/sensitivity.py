@@ -34,7 +34,7 @@ _NEEDS = ("interventions.noises", "interventions.moved")
 SPECS = (
     Spec(name="sensitivity", title="Sensitivity", unit="gray levels", direction="higher",
          source="measures.md B7", chance="0",
-         level="0.95", resamples="images",
+         level="95 %", resamples="images",
          rows=(Row("slope", slope, _NEEDS, "test"),
                *(Row(str(at), change(at), _NEEDS, "test") for at in NOISES))),
 )

@@ -71,7 +71,7 @@ def _spec(name: str, title: str, unit: str, chance: str, compute, *keys: str,
 
 SPECS = (
     _spec("shortcut", "Shortcut score", "change of a probability", "pairs that nothing ties",
-          shortcut, "tied", "score", "pairs", "rows", "outputs", level="0.95", resamples="images"),
+          shortcut, "tied", "score", "pairs", "rows", "outputs", level="95 %", resamples="images"),
     _spec("shortcut_detection", "Shortcut detection", "AUROC over pairs", "0.5", detection,
           "score", "pairs"),
 )
