@@ -14,7 +14,6 @@ TIE = 1e-4  # standard deviations: what differs by less is equal up to rounding
 DEAD = 1e-6  # of the largest standard deviation
 NOTHING = 1e-4  # standard deviations, mean over dimensions: rounding moves a code so far
 GRID = ("q05", "q50", "q95", "max")  # kinds that make the grid of the rank correlation
-SHARES = ("pointing", "causal_success")  # whose values are 0 or 1
 NOISES = (0.05, 0.1, 0.2)  # standard deviations added to a code (measures.md B7)
 
 
@@ -81,7 +80,7 @@ def half_widths(asked: dict[str, np.ndarray], best_at: np.ndarray) -> dict[str, 
     if at.keys() >= set(GRID):
         grid = [at[name] for name in GRID]
         found["fidelity"] = obeyed(asked["levels"][grid], asked["codes"][grid], dims, sigma)
-    widths = {name: half_width(values, name in SHARES) for name, values in found.items()}
+    widths = {name: half_width(values) for name, values in found.items()}
     return {name: width for name, width in widths.items() if not np.isnan(width)}
 
 
@@ -96,14 +95,14 @@ def made_seen(labels: np.ndarray, recon: np.ndarray, edited: np.ndarray,
     return np.where(counted, made, np.nan).T
 
 
-def half_width(values: np.ndarray, shares: bool) -> float:
-    """Of the 95 % interval of the mean of values (rows, n) over other images, as measured.
+def half_width(values: np.ndarray) -> float:
+    """Of the 95 % interval of the mean of values (rows, n) over other images: these dimensions.
 
-    NaN of fewer than two images.
+    0 where all images say the same so far; NaN of fewer than two images.
     """
     if np.isnan(values).all():
         return np.nan
-    found = intervals.over_images(values, shares=shares)
+    found = intervals.over_images(values)
     return float(found.high - found.low) / 2
 
 

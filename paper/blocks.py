@@ -72,7 +72,8 @@ class Column:
         n = counted("n", own["n"], own["n_max"], self.spec.resamples)
         d = counted("D", own["d"], own["d_max"], self.spec.across)
         chance = f"chance: {self.spec.chance}" if self.spec.chance else ""
-        over = f"{ABOUT_ENDS[self.spec.level]} over {self.spec.resamples}" if self.spec.level else ""
+        spec = self.spec
+        over = f"{ABOUT_ENDS[spec.level]} over {spec.resamples}" if spec.level else ""
         parts = (variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", d, over,
                  chance)
         return f"{self.spec.title}: " + ", ".join(filter(None, parts))
@@ -134,9 +135,10 @@ def _entry(rows: pd.DataFrame, column: Column) -> dict:
         found["std"] = float("nan")
     ends = dict.fromkeys(("low", "high", "level", "resamples", "low_new", "high_new",
                           "resamples_new"))
-    if column.pairs and known["low"].notna().any():  # of all pairs, not of each seed's means
-        ends |= {"low": known["low"].min(), "high": known["high"].max()}
-        ends |= known[["level", "resamples"]].iloc[0].to_dict()
+    ranged = known[known["low"].notna()]
+    if column.pairs and len(ranged):  # of all pairs, not of each seed's means
+        ends |= {"low": ranged["low"].min(), "high": ranged["high"].max()}
+        ends |= ranged[["level", "resamples"]].iloc[0].to_dict()
     elif found["seeds"] == 1:
         ends = known[list(ends)].iloc[0].to_dict()
     return {"block": column.block} | found | {

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from analysis import answers, asking, causal, interventions, shortcut
@@ -107,7 +108,7 @@ def told(model: Method, negated: tuple = (False,) * PARTS, n: int = 12) -> dict:
     for key in ("probabilities", "probabilities_recon"):
         given[key] = causal.as_parts(given[key], negated)
     auroc, shuffled = interventions.aurocs(codes, causal.as_parts(labels, negated), "toy")
-    return interventions.told_by(given, auroc, shuffled, negated, "toy") | {"auroc": auroc}
+    return interventions.told_by(given, auroc, shuffled, negated) | {"auroc": auroc}
 
 
 # --- the stage ---------------------------------------------------------------------------------
@@ -231,7 +232,7 @@ def test_it_stops_when_four_means_are_sure_and_not_before():
     assert not interventions.narrow(sure, best, 0.0)  # no tolerance: all images
     assert not interventions.narrow(asked(Painter(), n=19), best, 0.5)
     doubtful = sure | {"hit": np.where(np.arange(20) % 2, sure["hit"], 0)}
-    expected = 1.96 * np.tile([0, 1], 10).std(ddof=1) / np.sqrt(20)
+    expected = stats.t.isf(0.025, 19) * np.tile([0, 1], 10).std(ddof=1) / np.sqrt(20)
     assert answers.half_widths(doubtful, best)["pointing"] == pytest.approx(expected)
     assert not interventions.narrow(doubtful, best, expected - 1e-6)
     assert interventions.narrow(doubtful, best, expected + 1e-6)
