@@ -4,7 +4,7 @@ Writes measures.csv, one row for each measure, variant and extractor (n/a rows h
 and details.json (per attribute scores, what was dropped, sizes of references).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -185,10 +185,10 @@ def _absent(path: Path, name: str) -> NotApplicable | Problem:
         f"{path}: is missing, and none.json gives no reason; rerun that stage")
 
 
-def evaluate(spec: Spec, row: Row, arrays: Arrays) -> Value:
+def evaluate(spec: Spec, row: Row, arrays: Mapping) -> Value:
     """One row's value. Raises NotApplicable with the reason where there is none."""
     for need in row.needs:
-        if not arrays.knows(need):
+        if isinstance(arrays, Arrays) and not arrays.knows(need):
             raise breach(row.compute, f"the row {row.variant!r} of {spec.name!r} needs {need!r}, "
                          f"which no stage makes; what it can need begins with "
                          f"{', '.join(arrays.kinds)}")
