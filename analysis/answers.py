@@ -7,6 +7,7 @@ Axes: D dimensions asked, n images, m code dimensions, K parts, G levels. Source
 import numpy as np
 from scipy.stats import rankdata
 
+from analysis import intervals
 from analysis.causal import SEEN, lacking
 
 TIE = 1e-4  # standard deviations: what differs by less is equal up to rounding
@@ -14,7 +15,6 @@ DEAD = 1e-6  # of the largest standard deviation
 NOTHING = 1e-4  # standard deviations, mean over dimensions: rounding moves a code so far
 GRID = ("q05", "q50", "q95", "max")  # kinds that make the grid of the rank correlation
 NOISES = (0.05, 0.1, 0.2)  # standard deviations added to a code (measures.md B7)
-WIDE = 1.96  # half a 95 % interval in standard errors
 
 
 def own(codes: np.ndarray, dims: np.ndarray) -> np.ndarray:
@@ -96,14 +96,14 @@ def made_seen(labels: np.ndarray, recon: np.ndarray, edited: np.ndarray,
 
 
 def half_width(values: np.ndarray) -> float:
-    """Of the 95 % interval of the mean over images of values (rows, n); NaN of fewer than two."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=0)
-    means = np.divide(np.where(known, values, 0).sum(axis=0), count,
-                      out=np.zeros(len(count)), where=count > 0)[count > 0]
-    if len(means) < 2:
+    """Of the 95 % interval of the mean of values (rows, n) over other images: these dimensions.
+
+    0 where all images say the same so far; NaN of fewer than two images.
+    """
+    if np.isnan(values).all():
         return np.nan
-    return float(WIDE * means.std(ddof=1) / np.sqrt(len(means)))
+    found = intervals.over_images(values)
+    return float(found.high - found.low) / 2
 
 
 def _centred(ranks: np.ndarray) -> np.ndarray:

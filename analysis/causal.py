@@ -5,25 +5,14 @@ label is 0. Labels and probabilities given here speak of parts; axes are K parts
 dimensions, n test images. Sources: measures.md B1 (causal success) and B8 (shortcut score).
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from scipy.stats import binomtest
 
+from analysis import intervals
+from analysis.intervals import Interval
 from analysis.measures.tad import auroc_matrix
 
 SEEN = 0.5  # probability from which the classifier sees a part
 RAISED = 5  # dimensions raised for a part in the shortcut score
-RESAMPLES = 1000
-LEVELS = (0.025, 0.975)
-
-
-class Estimate(NamedTuple):
-    """A mean over images with its 95 % bootstrap interval; all three of one shape."""
-
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
 
 def as_parts(values: np.ndarray, negated: np.ndarray) -> np.ndarray:
@@ -62,8 +51,7 @@ def success_rates(labels: np.ndarray, recon: np.ndarray, edited: np.ndarray) -> 
 
 def wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """95 % Wilson interval of shares (K,) of n (K,) images; NaN where n is 0."""
-    bounds = [binomtest(round(p * k), int(k)).proportion_ci(method="wilson") if k else (np.nan,) * 2
-              for p, k in zip(share, n, strict=True)]
+    bounds = [intervals.proportion(round(p * k), k)[1:] for p, k in zip(share, n, strict=True)]
     low, high = np.array(bounds, dtype=float).reshape(-1, 2).T
     return low, high
 
@@ -121,57 +109,49 @@ def effects(recon: np.ndarray, edited: np.ndarray, raised: np.ndarray) -> np.nda
     return np.swapaxes(change, 1, 2)
 
 
-def bootstrap(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Weights (RESAMPLES, count) that turn values of images into means of resampled images."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+def shortcut_score(biased: np.ndarray, unbiased: np.ndarray, paired: bool = False) -> Interval:
+    """Mean effect in the biased model minus that in the unbiased one, with its 95 % interval.
 
-
-def mean_effect(samples: np.ndarray, rng: np.random.Generator) -> Estimate:
-    """Mean over images of samples (..., n), bootstrapped over images."""
-    draws = samples @ bootstrap(samples.shape[-1], rng).T
-    return Estimate(samples.mean(axis=-1), *np.quantile(draws, LEVELS, axis=-1))
-
-
-def shortcut_score(biased: np.ndarray, unbiased: np.ndarray, rng: np.random.Generator,
-                   paired: bool = False) -> Estimate:
-    """Mean effect in the biased model minus that in the unbiased one, bootstrapped over images.
-
-    biased (..., n), unbiased (..., n'): effects in each image. `paired`: both models were asked
-    about the same images, which then are resampled together.
+    biased (..., n), unbiased (..., n'): effects in each image, which the interval is over.
+    `paired`: both models were asked about the same images.
     """
-    weights = bootstrap(biased.shape[-1], rng)
-    others = weights if paired else bootstrap(unbiased.shape[-1], rng)
-    draws = biased @ weights.T - unbiased @ others.T
-    return Estimate(biased.mean(axis=-1) - unbiased.mean(axis=-1),
-                    *np.quantile(draws, LEVELS, axis=-1))
+    return (intervals.paired if paired else intervals.unpaired)(biased, unbiased)
 
 
-def told_apart(code: np.ndarray, label: np.ndarray, fixed: np.ndarray) -> float:
+def tied_score(biased: np.ndarray, unbiased: np.ndarray, paired: bool = False) -> Interval:
+    """Mean over P pairs of |shortcut_score|, from their effects (P, n) and (P, n').
+
+    The interval is over images and takes the sign of each score as known; it ends at 0. A pair
+    that has no score does not count; all NaN where none has.
+    """
+    score = biased.mean(axis=-1) - unbiased.mean(axis=-1)
+    known = ~np.isnan(score)
+    if not known.any():
+        return Interval(*(np.array(np.nan),) * 3)
+    sign = np.sign(score[known]) / known.sum()
+    found = shortcut_score(sign @ biased[known], sign @ unbiased[known], paired)
+    return found._replace(low=np.maximum(found.low, 0))
+
+
+def told_apart(code: np.ndarray, label: np.ndarray, fixed: np.ndarray) -> Interval:
     """AUROC of a code (n,) for a label (n,) among images that are alike in another label, `fixed`.
 
     All pairs of images of which one has the label, the other has not, and both have or both lack
     `fixed`: the share in which the first has the higher code. Labels are 0, 1 or NaN (unknown, left
-    out). So a tie between the two labels cannot help. NaN without such a pair.
+    out). So a tie between the two labels cannot help. The 95 % interval is over images. NaN without
+    such a pair.
     """
-    won = pairs = 0.0
-    for value in (0, 1):
-        some = (fixed == value) & ~np.isnan(label)
-        count = (label[some] == 1).sum() * (label[some] == 0).sum()
-        if count:
-            won += count * auroc_matrix(code[some, None], label[some, None])[0, 0]
-            pairs += count
-    return won / pairs if pairs else np.nan
-
-
-def told_apart_within(code: np.ndarray, label: np.ndarray, fixed: np.ndarray,
-                      rng: np.random.Generator, draws: int = 200) -> Estimate:
-    """`told_apart` with the 95 % interval of a bootstrap over images."""
-    value = told_apart(code, label, fixed)
-    if np.isnan(value):
-        return Estimate(*(np.array(np.nan),) * 3)
-    chosen = rng.integers(0, len(code), (draws, len(code)))
-    drawn = [told_apart(code[rows], label[rows], fixed[rows]) for rows in chosen]
-    return Estimate(np.array(value), *np.nanquantile(drawn, LEVELS))
+    sides = [(fixed == value) & ~np.isnan(label) for value in (0, 1)]
+    count = [(label[some] == 1).sum() * (label[some] == 0).sum() for some in sides]
+    if not any(count):
+        return Interval(*(np.array(np.nan),) * 3)
+    value, errors = 0.0, []
+    for some, weight in zip(sides, np.divide(count, sum(count)), strict=True):
+        if weight:
+            value += weight * float(auroc_matrix(code[some, None], label[some, None])[0, 0])
+            errors.append(weight * intervals.auroc_errors(code[some], label[some]))
+    errors = np.concatenate(errors)
+    return intervals.share(value, value + len(errors) * errors)
 
 
 def detection(score: np.ndarray, planted: list[tuple[int, int]]) -> float:

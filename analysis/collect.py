@@ -19,7 +19,8 @@ from patronus.record import verified
 
 CELL_COLUMNS = ["scale", "dataset", "title", "method", "method_title", "track", "recipe", "seed",
                 "generated", "images_seen"]
-NUMBERS = ("value", "low", "high")
+NUMBERS = ("value", "low", "high", "low_new", "high_new")
+COUNTS = ("n", "d")
 
 
 def table(study: Study) -> pd.DataFrame:
@@ -57,9 +58,10 @@ def _record(cell: Cell) -> Path:
 
 def _read(path: Path) -> pd.DataFrame:
     """A cell's rows: numbers exactly as written (NaN = n/a), everything else as text."""
-    kinds = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(NUMBERS, "float64") | {"n": "Int64"}
+    kinds = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(NUMBERS, "float64")
+    kinds |= dict.fromkeys(COUNTS, "Int64")
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip",
-                       na_values=dict.fromkeys((*NUMBERS, "n"), [""]))
+                       na_values=dict.fromkeys((*NUMBERS, *COUNTS), [""]))
 
 
 def _differences(cell: Cell, rows: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ conditioning.npz: times (T',) ascending; kinds, names of the curves: code, shuff
 there is a counterpart, none; curves (kinds, 3, T') mean error; ratio (3, T') of shuffled over own
 code; with a counterpart also difference (3, T') own - none, relative (3, T') own / none - 1 and,
 its control, relative_shuffled (3, T') shuffled / none - 1. The three are value, low and high of a
-95 % bootstrap interval over images, each t by itself; it knows nothing of other training seeds.
+95 % interval over images, each t by itself; it knows nothing of other training seeds.
 conditioning.json: own and counterpart (what they are and how they were trained), reason (why there
 is no counterpart, or null), unequal (in what the two trainings differ: empty in a fair
 comparison), n images, overall (the same numbers for the mean over t), and in how many of the times
@@ -19,59 +19,35 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from analysis import intervals
 from patronus.config import Cell, load_study, method_names
 from patronus.errors import Problem
 from patronus.files import load_json, save_json, save_npz, sha256
-from patronus.seeds import seed_for
 from patronus.stage import Job, run
 
 UNCONDITIONAL = "baselines.ddpm"  # module of the denoiser without condition
-RESAMPLES = 1000
-LEVELS = (0.025, 0.975)  # of the intervals' ends
 
 
-def resamples(count: int, *names: object) -> np.ndarray:
-    """Bootstrap weights (1 + RESAMPLES, count) of images; the first row weighs all alike."""
-    rng = np.random.default_rng(seed_for("bootstrap", *names))
-    drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return np.vstack([np.ones(count), drawn]) / count
+def compared(mse: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every statistic of errors (n, T') by kind, or of errors (n,) that are means over t.
 
-
-def interval(draws: np.ndarray) -> np.ndarray:
-    """(3, ...) value, low and high of a statistic (1 + RESAMPLES, ...) as `resamples` orders it."""
-    return np.stack([draws[0], *np.quantile(draws[1:], LEVELS, axis=0)])
-
-
-def average(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(3, ...) mean of errors (n, ...) over images."""
-    return interval(weights @ errors.astype(np.float64))
-
-
-def ratio(errors: np.ndarray, base: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(3, ...) mean errors (n, ...) over mean base (n, ...), paired: row i is the same image."""
-    return interval((weights @ errors.astype(np.float64)) / (weights @ base.astype(np.float64)))
-
-
-def difference(errors: np.ndarray, base: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(3, ...) mean errors (n, ...) less mean base (n, ...), paired: row i is the same image."""
-    return average(errors.astype(np.float64) - base, weights)
-
-
-def compared(mse: dict[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Every statistic of errors (n, T') by kind, or of errors (n,) that are means over t."""
-    found = {"curves": np.stack([average(errors, weights) for errors in mse.values()])}
+    Each (3, T') or (3,): value, low and high. Comparisons are paired: row i is the same image.
+    """
+    by_time = {kind: np.asarray(errors, np.float64).T for kind, errors in mse.items()}
+    found = {"curves": np.stack([intervals.mean(errors) for errors in by_time.values()])}
     if "shuffled" in mse:
-        found["ratio"] = ratio(mse["shuffled"], mse["code"], weights)
+        found["ratio"] = np.stack(intervals.ratio(by_time["shuffled"], by_time["code"]))
     if {"code", "shuffled", "none"} <= mse.keys():
-        found["difference"] = difference(mse["code"], mse["none"], weights)
-        found["relative"] = ratio(mse["code"], mse["none"], weights) - 1
-        found["relative_shuffled"] = ratio(mse["shuffled"], mse["none"], weights) - 1
+        none = by_time["none"]
+        found["difference"] = np.stack(intervals.paired(by_time["code"], none))
+        found["relative"] = np.stack(intervals.ratio(by_time["code"], none)) - 1
+        found["relative_shuffled"] = np.stack(intervals.ratio(by_time["shuffled"], none)) - 1
     return found
 
 
-def overall(mse: dict[str, np.ndarray], weights: np.ndarray) -> dict:
+def overall(mse: dict[str, np.ndarray]) -> dict:
     """The same of the mean over t, each [value, low, high]; the curves by their kind."""
-    found = compared({kind: errors.mean(1) for kind, errors in mse.items()}, weights)
+    found = compared({kind: errors.mean(1) for kind, errors in mse.items()})
     return dict(zip(mse, found.pop("curves"), strict=True)) | found
 
 
@@ -111,12 +87,11 @@ def work(job: Job) -> dict:
     beside = load_json(other / "denoising.json") if other else None
     if other:
         mse["none"] = _beside(own, other)
-    weights = resamples(about["n"], "denoising", job.cell.dataset)
-    found = compared(mse, weights)
+    found = compared(mse)
     save_npz(job.out / "conditioning.npz", times=own["times"], kinds=np.array(list(mse)), **found)
     save_json(job.out / "conditioning.json", {
         "own": about, "counterpart": beside, "reason": reason, "n": about["n"],
-        "unequal": unequal(about, beside) if other else [], "overall": overall(mse, weights),
+        "unequal": unequal(about, beside) if other else [], "overall": overall(mse),
         **_signs(found)})
     return {"counterpart": other and {str(other): sha256(other / "denoising.npz")}}
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from analysis.conditioning import compared, overall, resamples
+from analysis.conditioning import compared, overall
 from patronus import checkpoint
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npz
@@ -40,11 +40,10 @@ def work(job: Job) -> dict:
     except NotApplicable as reason:
         save_json(job.out / "none.json", {"reason": str(reason)})
         return {}
-    mse, weights = dict(zip(codes, found, strict=True)), resamples(len(rows), "denoising",
-                                                                   cell.dataset)
+    mse = dict(zip(codes, found, strict=True))
     save_npz(job.out / "denoising.npz", times=np.array(times), rows=rows,
-             kinds=np.array(list(codes)), mse=found, **compared(mse, weights))
-    means = overall(mse, weights)
+             kinds=np.array(list(codes)), mse=found, **compared(mse))
+    means = overall(mse)
     save_json(job.out / "denoising.json", about(job, data) | {"n": len(rows), "overall": means})
     return {key: value[0] for key, value in means.items()}
 

@@ -32,7 +32,7 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from analysis import answers, causal, truth
+from analysis import answers, causal, intervals, truth
 from analysis.asking import KINDS, MARKS, intervene
 from analysis.measures.tad import auroc_matrix
 from analysis.patches import embedded
@@ -92,7 +92,7 @@ def interrogate(model: Method, classifier: Classifier, data: Prepared, codes: di
     asked = ask(model, classifier, data.images("test"), given, cell.intervene,
                 lambda so_far: narrow(so_far, best_at, cell.intervene.tolerance))
     rng = np.random.default_rng(seed_for("patches", judge(cell)))
-    found = asked | told_by(asked, *ranked, negated, judge(cell)) | patches(
+    found = asked | told_by(asked, *ranked, negated) | patches(
         model, classifier, data.images("test"), codes["test"], given["dims"], cell, rng)
     found |= truths_of(found, data, best_at)
     for key in ("kept", "regions", "random", "wobble", "boxes", "within"):
@@ -261,8 +261,8 @@ def truths_of(asked: dict[str, np.ndarray], data: Prepared,
                                  np.full(lack.T.shape, np.nan))
 
 
-def told_by(asked: dict, auroc: np.ndarray, shuffled: np.ndarray, negated: np.ndarray,
-            *names: str) -> dict[str, np.ndarray]:
+def told_by(asked: dict, auroc: np.ndarray, shuffled: np.ndarray,
+            negated: np.ndarray) -> dict[str, np.ndarray]:
     """The causal statistics of answered interventions (module docstring, from best to effect)."""
     dims, q = asked["dims"], len(asked["show_images"])
     recon, edited, labels = parts_of(asked, negated)
@@ -270,10 +270,9 @@ def told_by(asked: dict, auroc: np.ndarray, shuffled: np.ndarray, negated: np.nd
     found = causal.causal_success(labels, recon, edited, auroc, shuffled)
     best, control = found["best_at"], found.pop("best_shuffled_at")
     raised = causal.top_dims(auroc, causal.RAISED)
-    rng = np.random.default_rng(seed_for("interventions", "bootstrap", *names))
     kinds = asked["kinds"].tolist()
     at = kinds.index("max")
-    effect = causal.mean_effect(causal.effects(recon[at], edited[at], raised), rng)
+    effect = intervals.mean(causal.effects(recon[at], edited[at], raised))
     best_auroc = np.where(best < 0, np.nan, auroc[np.arange(len(best)), best])
     return found | {
         "best": named(dims, best), "best_auroc": best_auroc, "raised_at": raised,

@@ -4,7 +4,7 @@ Writes measures.csv, one row for each measure, variant and extractor (n/a rows h
 and details.json (per attribute scores, what was dropped, sizes of references).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -185,10 +185,10 @@ def _absent(path: Path, name: str) -> NotApplicable | Problem:
         f"{path}: is missing, and none.json gives no reason; rerun that stage")
 
 
-def evaluate(spec: Spec, row: Row, arrays: Arrays) -> Value:
+def evaluate(spec: Spec, row: Row, arrays: Mapping) -> Value:
     """One row's value. Raises NotApplicable with the reason where there is none."""
     for need in row.needs:
-        if not arrays.knows(need):
+        if isinstance(arrays, Arrays) and not arrays.knows(need):
             raise breach(row.compute, f"the row {row.variant!r} of {spec.name!r} needs {need!r}, "
                          f"which no stage makes; what it can need begins with "
                          f"{', '.join(arrays.kinds)}")
@@ -214,8 +214,20 @@ def measure(spec: Spec, row: Row, arrays: Arrays) -> tuple[dict, dict]:
     if np.isnan(found.value):
         raise Problem(f"measure {spec.name} ({row.variant}): is NaN; its inputs are "
                       f"{', '.join(row.needs)}")
-    return cells | {"value": found.value, "low": found.low, "high": found.high, "n": found.n,
-                    "unit": found.unit or spec.unit}, found.detail
+    return cells | ends(spec, found) | {"value": found.value, "n": found.n, "d": found.d,
+                                        "unit": found.unit or spec.unit}, found.detail
+
+
+def ends(spec: Spec, found: Value) -> dict:
+    """Low and high of a row, each pair with what it is; nothing where the value has none."""
+    both: dict = {}
+    if found.low is not None:
+        both |= {"low": found.low, "high": found.high, "level": spec.level,
+                 "resamples": spec.resamples}
+    if found.low_new is not None:
+        both |= {"low_new": found.low_new, "high_new": found.high_new,
+                 "resamples_new": spec.resamples_new}
+    return both
 
 
 def beside(job: Job) -> list[Path]:
@@ -235,7 +247,7 @@ def work(job: Job) -> dict:
             rows.append(cells)
             key = ".".join(filter(None, (spec.name, row.variant, row.extractor)))
             details |= {key: detail} if detail else {}
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64"})
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "d": "Int64"})
     save_json(job.out / "details.json", details)
     save_text(job.out / "measures.csv", table.to_csv(index=False))
     return {"rows": len(table), "not_applicable": int(table.value.isna().sum())}

@@ -1,40 +1,65 @@
-"""Means over code dimensions (or parts) with a bootstrap interval over them. No torch here."""
+"""Means over code dimensions (or parts) and images, with their intervals. No torch here."""
 
 import numpy as np
 
-from analysis.causal import mean_effect
+from analysis import intervals
 from analysis.spec import Value
 from patronus.errors import NotApplicable
-from patronus.seeds import seed_for
 
-SPREAD = "95 % bootstrap interval over dimensions of one model"
-
-
-def over_images(values: np.ndarray) -> np.ndarray:
-    """Mean (D,) over the images of values (D, n) that are not NaN; NaN where all are."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0).sum(axis=1, dtype=np.float64)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+OVER_IMAGES = {"level": "95 %", "resamples": "images", "across": "dimensions"}
+OVER_DIMENSIONS = {"level": "95 %", "resamples": "dimensions"}
 
 
-def summary(scores: np.ndarray, reason: str, **detail: object) -> Value:
-    """Mean of scores (D,), one for each dimension or part, those that are NaN left out.
+def summary(scores: np.ndarray, reason: str, shares: bool = False, **detail: object) -> Value:
+    """Mean of scores (D, n) over n images, then over D dimensions or parts; NaN: left out.
 
-    Raises NotApplicable with `reason` where all are NaN. `n` counts the scores that have a value;
-    one of them has no interval. `detail` gets all scores in order, None for NaN.
+    low, high: these dimensions over other images; low_new, high_new: other dimensions and images.
+    `shares`: scores are 0 or 1. Raises NotApplicable with `reason` where all are NaN. `n` counts
+    the images and `d` the dimensions of which something is known. `detail` gets the mean of each
+    dimension in order, None for NaN.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    means = intervals.by_dimension(scores)
+    kept = ~np.isnan(means)
+    if not kept.any():
+        raise NotApplicable(reason)
+    n = int((~np.isnan(scores)).any(axis=0).sum())
+    own, new = intervals.over_images(scores, shares=shares), intervals.crossed(scores)
+    return Value(float(means[kept].mean()), n, *ends(own), d=int(kept.sum()), scores=scores,
+                 detail=detail | listed(means),
+                 **dict(zip(("low_new", "high_new"), ends(new), strict=True)))
+
+
+def over_dimensions(scores: np.ndarray, reason: str, **detail: object) -> Value:
+    """Mean of scores (D,) of dimensions that are not seen image by image, its interval over them.
+
+    As `summary`; `n` counts the dimensions that have a score.
     """
     kept = scores[~np.isnan(scores)].astype(np.float64)
     if len(kept) == 0:
         raise NotApplicable(reason)
-    detail |= {"scores": [None if np.isnan(score) else float(score) for score in scores],
-               "left_out": len(scores) - len(kept)}
-    if len(kept) == 1:
-        return Value(float(kept[0]), 1, detail=detail)
-    found = mean_effect(kept, np.random.default_rng(seed_for("bootstrap", "dimensions")))
-    value = float(found.value)  # of equal scores the resamples differ by rounding
-    return Value(value, len(kept), min(float(found.low), value), max(float(found.high), value),
-                 detail=detail)
+    found = intervals.mean(kept)
+    return Value(float(found.value), len(kept), *ends(found), detail=detail | listed(scores))
+
+
+def of_images(values: np.ndarray, **detail: object) -> Value:
+    """Mean of values (n,) of images, with its interval over them."""
+    found = intervals.mean(values.astype(np.float64))
+    return Value(float(found.value), len(values), *ends(found), detail=detail,
+                 scores=values[None].astype(np.float64))
+
+
+def ends(found: intervals.Interval) -> tuple[float, float] | tuple[None, None]:
+    """Both ends of an interval, the value between them; None where there is none."""
+    if np.isnan(found.low):
+        return None, None
+    return float(min(found.low, found.value)), float(max(found.high, found.value))
+
+
+def listed(scores: np.ndarray) -> dict:
+    """Scores (D,) as details.json has them."""
+    return {"scores": [None if np.isnan(score) else float(score) for score in scores],
+            "left_out": int(np.isnan(scores).sum())}
 
 
 def kind(kinds: np.ndarray, name: str) -> int:

@@ -7,9 +7,10 @@ five dimensions that tell most of a are raised, in the biased model minus in the
 (measures.md B8). A method without interventions: none.json with the reason. Writes shortcut.npz:
 
     biased, unbiased (K, K) effects of raising row a on column b, and score (K, K), each with
-    ..._low and ..._high; detection: AUROC of |score| for finding the pairs; pairs (P, 2) of the K
-    images, recon (2, q, C, H, W), edited (2, P, q, C, H, W) uint8 test images as the biased and the
-    unbiased model show them, edited by the best dimension dims (2, P) of each pair's a;
+    its 95 % interval over test images, ..._low and ..._high; tied (3,), the mean of |score| over
+    the pairs, low and high; detection: AUROC of |score| for finding the pairs; pairs (P, 2) of the
+    K images, recon (2, q, C, H, W), edited (2, P, q, C, H, W) uint8 test images as the biased and
+    the unbiased model show them, edited by the best dimension dims (2, P) of each pair's a;
     before, after (2, P, q): P(b) in these; rows (n,) of the test images of the biased model;
     outputs (K,) names of the parts; told (2, P, 2) with told_low, told_high: what the dimension
     `dims` tells in test images, AUROC for a among images alike in b, and for b among images alike
@@ -26,12 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import causal
+from analysis import causal, intervals
 from patronus.config import Cell, stage_folder
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npz
 from patronus.prepared import Prepared
-from patronus.seeds import seed_for
 from patronus.stage import Job, run
 
 SIDES = ("biased", "unbiased")
@@ -120,14 +120,13 @@ def tests(folder: Callable[[str], Path], cell: Cell) -> tuple[np.ndarray, Prepar
 def told(read: list, sides: tuple, dims: np.ndarray, pairs: list[list[str]]) \
         -> dict[str, np.ndarray]:
     """The arrays told* of shortcut.npz; `read` holds what `tests` gave of both sides."""
-    rng = np.random.default_rng(seed_for("shortcut", "told", sides[0].about["dataset"]))
     found = np.full((len(sides), len(pairs), 2, 3), np.nan)
     for g, ((codes, data), side) in enumerate(zip(read, sides, strict=True)):
         for p, (pair, dim) in enumerate(zip(pairs, dims[g], strict=True)):
             a, b = (side.label(data, name)[:len(codes)] for name in pair)
             if dim >= 0:
-                found[g, p] = [causal.told_apart_within(codes[:, dim], a, b, rng),
-                               causal.told_apart_within(codes[:, dim], b, a, rng)]
+                found[g, p] = [causal.told_apart(codes[:, dim], a, b),
+                               causal.told_apart(codes[:, dim], b, a)]
     return dict(zip(("told", "told_low", "told_high"), np.moveaxis(found, -1, 0), strict=True))
 
 
@@ -151,12 +150,13 @@ def compare(biased: Answered, unbiased: Answered, names: list[str],
     sides = dict(zip(SIDES, (biased, unbiased), strict=True))
     samples = [side.samples[np.ix_(side.at(names), side.at(names))] for side in sides.values()]
     paired = same_images(biased, unbiased)
-    rng = np.random.default_rng(seed_for("shortcut", biased.about["dataset"]))
-    score = causal.shortcut_score(*samples, rng, paired)
+    score = causal.shortcut_score(*samples, paired)
     found = {"pairs": np.array([[names.index(name) for name in pair] for pair in pairs]),
              "rows": biased.rows, "outputs": np.array(names)}
     found["detection"] = causal.detection(score.value, found["pairs"].tolist())
-    estimates = {side: causal.mean_effect(s, rng) for side, s in zip(SIDES, samples, strict=True)}
+    at = tuple(found["pairs"].T)
+    found["tied"] = np.array(causal.tied_score(*(effect[at] for effect in samples), paired))
+    estimates = {side: intervals.mean(s) for side, s in zip(SIDES, samples, strict=True)}
     for key, estimate in (estimates | {"score": score}).items():
         found |= {key: estimate.value, f"{key}_low": estimate.low, f"{key}_high": estimate.high}
     q = min(len(side.images) for side in sides.values())

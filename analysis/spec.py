@@ -23,8 +23,10 @@ from patronus.errors import Problem
 
 FOLDER = Path(__file__).resolve().parent / "measures"
 KEY = ["measure", "variant", "extractor"]  # what names a row of a cell
-COLUMNS = ["measure", "variant", "value", "low", "high", "n", "split", "extractor", "unit",
-           "direction", "reason"]
+COLUMNS = ["measure", "variant", "value", "low", "high", "level", "resamples", "n", "low_new",
+           "high_new", "resamples_new", "d", "split", "extractor", "unit", "direction", "reason"]
+LEVELS = {"95 %": "95 % interval", "sd": "standard deviation on both sides",
+          "range": "lowest and highest"}  # what the ends of a row may be
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,15 @@ class Value:
 
     value: float
     n: int
-    low: float | None = None  # what the two mean is said by Spec.spread
+    low: float | None = None  # what the two mean: Spec.level and Spec.resamples
     high: float | None = None
     unit: str | None = None  # where it is another than Spec.unit
     detail: dict = field(default_factory=dict)
+    d: int | None = None  # dimensions or parts (Spec.across) whose mean it is
+    low_new: float | None = None  # 95 % interval for new dimensions or parts and new images
+    high_new: float | None = None
+    scores: np.ndarray | None = field(default=None, compare=False, repr=False)
+    # (D, n) whose mean it is, NaN unknown, for paired comparisons on the same images; not stored
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,23 @@ class Spec:
     rows: tuple[Row, ...]  # the first is the headline: the one that the table of all measures shows
     least_n: int = 1  # rows of the shortest array; with fewer the answer is n/a
     paired: bool = False  # row i of all arrays is the same image: trimmed to the shortest
-    spread: str = ""  # what low and high mean
+    level: Literal["", "95 %", "sd", "range"] = ""  # of low and high: see LEVELS
+    resamples: str = ""  # what they are over: images, dimensions, folds, pairs of trainings
+    across: Literal["", "dimensions", "parts"] = ""  # what low_new and high_new are over as well
     chance: str = ""  # what a model that knows nothing gets, where there is such a level
+
+    @property
+    def spread(self) -> str:
+        """What low and high mean, in words; empty where the measure has neither."""
+        if not self.level:
+            return ""
+        these = f", these {self.across}" if self.across else ""
+        return f"{LEVELS[self.level]} over {self.resamples}{these}"
+
+    @property
+    def resamples_new(self) -> str:
+        """What low_new and high_new are over; empty where the measure has neither."""
+        return f"{self.across} and {self.resamples}" if self.across else ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +124,7 @@ class Known:
     """A case with a known answer: low <= value <= high, or `reason` is part of the n/a reason.
 
     Tried on every function that the measure's rows compute. `n` is the n that it must say, by
-    default the length of the first array.
+    default the length of the first array; `d` the number of dimensions or parts, where given.
     """
 
     measure: str
@@ -112,6 +134,7 @@ class Known:
     high: float = np.inf
     reason: str = ""
     n: int | None = None
+    d: int | None = None
 
 
 def modules() -> list[str]:

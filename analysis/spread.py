@@ -25,8 +25,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.causal import success_rates
-from analysis.interventions import IMAGES, only, parts_of
+from analysis.interventions import IMAGES
 from analysis.measure import REFERENCE_SPLITS, Arrays
 from analysis.spec import KEY, Labels, Row, Spec, Value, specs
 from patronus.errors import NotApplicable
@@ -42,9 +41,6 @@ LEVELS = (0.05, 0.5, 0.95)
 NARROW = 0.05  # of the scale
 SOURCES = ("images", "labels", "codes", "samples", "features", "interventions", "denoising")
 SPLITS = ("train", "test")  # a row that needs codes of other seeds is not one of this cell alone
-MADE = ("success", "success_shuffled")  # arrays of means over images: made anew for a choice
-USED = ("kinds", "labels", "probabilities", "probabilities_recon", "dims", "negated", "best",
-        "best_shuffled")  # what they are made of
 
 
 def work(job: Job) -> dict:
@@ -90,7 +86,7 @@ def _own(stage: str, key: str) -> bool:
 
 def _axis(stage: str, key: str) -> int | None:
     if stage == "interventions":
-        return 1 if key.startswith("truth_") else 0 if key in MADE else IMAGES.get(key)
+        return 1 if key.startswith("truth_") else IMAGES.get(key)
     if stage == "denoising":
         return 1 if key == "mse" else None
     whole = REFERENCE_SPLITS if stage == "features" else ("train",)
@@ -113,35 +109,13 @@ def choice(count: int, n: int, *names: object) -> np.ndarray:
 def given(row: Row, arrays: Mapping, chosen: np.ndarray) -> list:
     """What the row's measure is computed from, if there were the `chosen` images only."""
     axis = axes(row)
-    return [made_anew(arrays, need, chosen) if need.partition(".")[2] in MADE
-            else some(arrays[need], chosen, axis[need]) if need in axis else arrays[need]
+    return [some(arrays[need], chosen, axis[need]) if need in axis else arrays[need]
             for need in row.needs]
 
 
 def some(array: np.ndarray | Labels, chosen: np.ndarray, axis: int) -> np.ndarray | Labels:
     """The chosen images of an array."""
     return array[chosen] if isinstance(array, Labels) else np.take(array, chosen, axis)
-
-
-def made_anew(arrays: Mapping, need: str, chosen: np.ndarray) -> np.ndarray:
-    """`success` or `success_shuffled` of interventions.npz (V, K) of the chosen images."""
-    key = need.partition(".")[2]
-    return success({one: arrays[f"interventions.{one}"] for one in USED}, chosen)[key]
-
-
-def success(asked: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, np.ndarray]:
-    """Both arrays of MADE, each (V, K), of the chosen images: see causal.causal_success."""
-    recon, edited, labels = parts_of(only(asked, chosen), asked["negated"])
-    rates = np.stack([success_rates(labels, *pair) for pair in zip(recon, edited, strict=True)])
-    shuffled = [of(rates, asked["dims"], best) for best in asked["best_shuffled"]]
-    return {"success": of(rates, asked["dims"], asked["best"]),
-            "success_shuffled": np.stack(shuffled).mean(axis=0)}
-
-
-def of(rates: np.ndarray, dims: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Rates (V, K) of each part's dimension best (K,), of rates (V, D, K); NaN where it is -1."""
-    at = (dims[:, None] == best).argmax(axis=0)
-    return np.where(best < 0, np.nan, rates[:, at, np.arange(len(best))])
 
 
 def taken(spec: Spec, row: Row, arrays: Mapping, *names: object) -> tuple[pd.DataFrame, dict]:
@@ -167,8 +141,7 @@ def taken(spec: Spec, row: Row, arrays: Mapping, *names: object) -> tuple[pd.Dat
 
 def _chosen_from(row: Row, arrays: Mapping) -> list[tuple]:
     """Arrays and axes that decide how many images there are."""
-    return [(arrays["interventions.labels"], 0) if need.partition(".")[2] in MADE
-            else (arrays[need], axis) for need, axis in axes(row).items()]
+    return [(arrays[need], axis) for need, axis in axes(row).items()]
 
 
 def measured(spec: Spec, row: Row, arrays: Mapping, chosen: np.ndarray) -> Value:

@@ -31,7 +31,6 @@ from patronus.errors import NotApplicable
 from patronus.files import save_json, save_npz, save_text
 from patronus.method import Method
 from patronus.prepared import Prepared
-from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
 
 IMAGES = 20  # at most; intervals over dimensions do not shrink with more
@@ -146,9 +145,7 @@ def shortcut(arrays: dict[str, np.ndarray], good: dict[str, np.ndarray]) -> dict
     """The score of the planted pair; of the model against itself it is 0."""
     good, other = plain(good), plain(arrays)
     a, b = pair_of(good)
-    score = causal.shortcut_score(effects(other)[a, b], effects(good)[a, b],
-                                  np.random.default_rng(seed_for("validation", "shortcut")),
-                                  paired=True)
+    score = causal.shortcut_score(effects(other)[a, b], effects(good)[a, b], paired=True)
     return {"variant": f"{good['outputs'][a]} > {good['outputs'][b]}", "n": len(good["rows"]),
             **{key: float(getattr(score, key)) for key in ("value", "low", "high")}}
 

@@ -2,7 +2,8 @@
 
 Which measures there are, their direction, chance and what their intervals mean is read from
 analysis/measures/: a new file there is a new column here. Shown is the first row of each measure:
-mean ± standard deviation over training seeds, or, of one seed, the 95 % interval of that model.
+mean ± standard deviation over training seeds, or, of one seed, what that model's images, folds or
+dimensions leave unsure; of what compares trainings, the range of their pairs.
 """
 
 import itertools
@@ -37,10 +38,14 @@ BLOCKS = {  # the faithfulness measures by their numbers in measures.md
     "B1 B2": "does the image obey the code, and does that dimension alone",
     "B3 B4 B5 B9": "where, what and when",
     "B6 B7 B8 B10": "stability, sensitivity, shortcuts, use of the code", "B11": "cost"}
-PAIRS = "a pair of trainings counts in both, so no spread is shown"
 ARROWS = {"higher": "↑", "lower": "↓"}
-SPREAD = ("mean ± standard deviation over training seeds; [low, high]: of one training, its 95 % "
-          "interval over dimensions, parts or images, which knows nothing of another training")
+NEW = "– new dimensions or parts"  # names the row below a method
+SPREAD = ("mean ± standard deviation over training seeds; of one training, which knows nothing of "
+          "another: [low, high], 95 % interval over what the measure names below, images unless it "
+          f"says otherwise; in the row “{NEW}”, the same for other dimensions or parts and "
+          "other images; (± s), standard deviation over folds, which is no interval")
+ABOUT_ENDS = {"95 %": "[ ]", "range": "( to ): lowest and highest", "sd": "(± ): deviation"}
+ENDS = {"95 %": "[{low}, {high}]", "range": "({low} to {high})", "sd": "(± {half})"}
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,22 @@ class Column:
         """What the number is, in words: variant, unit, n of these entries, split, chance."""
         own, split = cells[cells["measure"] == self.spec.name], self.row.split
         variant = self.row.variant if len(self.spec.rows) > 1 and self.row.variant != split else ""
-        n = f"n = {span(own['n'].min(), own['n_max'].max())}" if own["n"].notna().any() else ""
+        n = counted("n", own["n"], own["n_max"], self.spec.resamples)
+        d = counted("D", own["d"], own["d_max"], self.spec.across)
         chance = f"chance: {self.spec.chance}" if self.spec.chance else ""
-        parts = (variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", chance,
-                 PAIRS if self.pairs else "")
+        spec = self.spec
+        over = f"{ABOUT_ENDS[spec.level]} over {spec.resamples}" if spec.level else ""
+        parts = (variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", d, over,
+                 chance)
         return f"{self.spec.title}: " + ", ".join(filter(None, parts))
+
+
+def counted(letter: str, low: pd.Series, high: pd.Series, what: str) -> str:
+    """"n = 24 to 30 images" of counts that some entries have; empty where none has."""
+    if not low.notna().any():
+        return ""
+    what = f" {what}" if what in ("images", "dimensions", "parts") else ""
+    return f"{letter} = {span(low.min(), high.max())}{what}"
 
 
 class Sheet(NamedTuple):
@@ -114,13 +130,19 @@ def _entry(rows: pd.DataFrame, column: Column) -> dict:
     """Of the rows of one method that are this measure's, or all of them where it has none."""
     spec, row = column.spec, column.row
     found = ours(rows, row.variant, spec.name)
+    known = rows[rows["value"].notna() & (rows["measure"] == spec.name)]
     if column.pairs:
         found["std"] = float("nan")
-    known = rows[rows["value"].notna()]
-    alone = found["seeds"] == 1 and "95 %" in spec.spread
-    ends = known[["low", "high"]].iloc[0] if alone else {"low": None, "high": None}
+    ends = dict.fromkeys(("low", "high", "level", "resamples", "low_new", "high_new",
+                          "resamples_new"))
+    ranged = known[known["low"].notna()]
+    if column.pairs and len(ranged):  # of all pairs, not of each seed's means
+        ends |= {"low": ranged["low"].min(), "high": ranged["high"].max()}
+        ends |= ranged[["level", "resamples"]].iloc[0].to_dict()
+    elif found["seeds"] == 1:
+        ends = known[list(ends)].iloc[0].to_dict()
     return {"block": column.block} | found | {
-        "low": ends["low"], "high": ends["high"], "spread": spec.spread if alone else "",
+        "d": known["d"].min(), "d_max": known["d"].max(), **ends,
         "direction": spec.direction, "chance": spec.chance}
 
 
@@ -146,9 +168,12 @@ def split(some: list[Column]) -> list[list[Column]]:
 def grid(cells: pd.DataFrame, some: list[Column]) -> tuple[list[str], list[list[str]], list[str]]:
     """(headings, rows of text, notes): methods one below another, and the chance level last."""
     numbers: dict[str, int] = {}
-    rows = [[title, track or "–", *_texts(of_method, some, numbers), seeds_of(of_method)]
-            for (_, title, track), of_method in cells.groupby(
-                ["method", "method_title", "track"], sort=False)]
+    rows = []
+    for (_, title, track), of_method in cells.groupby(["method", "method_title", "track"],
+                                                      sort=False):
+        rows.append([title, track or "–", *_texts(of_method, some, numbers), seeds_of(of_method)])
+        if of_method["low_new"].notna().any():
+            rows.append([NEW, "", *_news(of_method, some), ""])
     if any(column.spec.chance for column in some):
         rows.append(["chance", "", *(level(column.spec.chance) for column in some), ""])
     headings = ["Method", "Track", *(column.title for column in some), "Seeds"]
@@ -165,6 +190,12 @@ def _texts(of_method: pd.DataFrame, some: list[Column], numbers: dict[str, int])
     return [text(found[column.spec.name], numbers) for column in some]
 
 
+def _news(of_method: pd.DataFrame, some: list[Column]) -> list[str]:
+    """The intervals for other dimensions or parts and other images, where a measure has one."""
+    found = {cell.measure: cell for cell in of_method.itertuples()}
+    return [ends(found[column.spec.name], "_new") for column in some]
+
+
 def level(chance: str) -> str:
     """A chance level as the table shows it; a long one stands in the notes."""
     return (chance if len(chance) <= SHORT else "see below") or "–"
@@ -176,10 +207,20 @@ def text(cell, numbers: dict[str, int]) -> str:
     if pd.notna(cell.std):
         parts.append(f"± {number(cell.std, cell.mean)}")
     elif pd.notna(cell.low):
-        parts.append(f"[{number(cell.low, cell.mean)}, {number(cell.high, cell.mean)}]")
+        parts.append(ends(cell))
     if cell.reason:
         parts.append(f"({numbers.setdefault(cell.reason, len(numbers) + 1)})")
     return " ".join(parts)
+
+
+def ends(cell, which: str = "") -> str:
+    """What is beside a value, in brackets that say which kind it is; empty where nothing is."""
+    low, high = getattr(cell, f"low{which}"), getattr(cell, f"high{which}")
+    if pd.isna(low):
+        return ""
+    shape = ENDS["95 %" if which else cell.level]
+    return shape.format(low=number(low, cell.mean), high=number(high, cell.mean),
+                        half=number((high - low) / 2, cell.mean))
 
 
 def number(value: float, like: float | None = None) -> str:

@@ -8,7 +8,8 @@ the stage "conditioning", which has the counterpart for some methods only.
 
 import numpy as np
 
-from analysis.conditioning import ratio, resamples
+from analysis import intervals
+from analysis.resampling import ends
 from analysis.spec import Known, Row, Spec, Value
 from patronus.errors import NotApplicable
 
@@ -24,15 +25,15 @@ def conditioning(kinds: np.ndarray, mse: np.ndarray) -> Value:
     own, n = errors["code"], mse.shape[1]
     if not (own > 0).all():
         raise NotApplicable("the error with the own code is 0: there is no ratio")
-    value, low, high = map(float, ratio(errors["shuffled"], own, resamples(n, "conditioning")))
-    return Value(value, n, min(low, value), max(high, value),
+    found = intervals.ratio(errors["shuffled"], own)
+    return Value(float(found.value), n, *ends(found),
                  detail={"own": float(own.mean()), "shuffled": float(errors["shuffled"].mean())})
 
 
 SPECS = (
     Spec(name="conditioning", title="Conditioning", unit="shuffled over own error",
          direction="higher", source="measures.md B10", chance="1",
-         spread="95 % bootstrap interval over images of one model",
+         level="95 %", resamples="images",
          rows=(Row("test", conditioning, ("denoising.kinds", "denoising.mse"), "test"),)),
 )
 

@@ -10,7 +10,7 @@ place looks alike in all of them, and only the difference of the two says what a
 
 import numpy as np
 
-from analysis.resampling import SPREAD, summary
+from analysis.resampling import OVER_DIMENSIONS, over_dimensions
 from analysis.spec import Known, Row, Spec, Value
 from patronus.errors import NotApplicable
 from patronus.seeds import seed_for
@@ -34,7 +34,7 @@ def consistency(patches: np.ndarray) -> Value:
     null = np.array([contrast(cosine, rng.permutation(owner)).mean()
                      for _ in range(PERMUTATIONS)])
     p = (1 + (null >= scores.mean() - 1e-12).sum()) / (1 + PERMUTATIONS)
-    return summary(scores, ALIKE, p=float(p))
+    return over_dimensions(scores, ALIKE, p=float(p))
 
 
 def cosines(patches: np.ndarray) -> np.ndarray:
@@ -62,10 +62,10 @@ def contrast(cosine: np.ndarray, owner: np.ndarray) -> np.ndarray:
 
 SPECS = (
     Spec(name="consistency", title="Consistency", unit="cosine", direction="higher",
-         source="measures.md B4", chance="0", spread=SPREAD,
+         source="measures.md B4", chance="0", **OVER_DIMENSIONS,
          rows=(Row("", consistency, ("interventions.patches",), "test", "classifier"),)),
     Spec(name="consistency_elsewhere", title="Consistency, same boxes in other images",
-         unit="cosine", direction="lower", source="measures.md B4", spread=SPREAD,
+         unit="cosine", direction="lower", source="measures.md B4", **OVER_DIMENSIONS,
          chance="itself: it is the control",
          rows=(Row("", consistency, ("interventions.patches_elsewhere",), "test", "classifier"),)),
 )

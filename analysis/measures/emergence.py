@@ -14,7 +14,7 @@ the denoiser does with any difference.
 
 import numpy as np
 
-from analysis.resampling import SPREAD, summary
+from analysis.resampling import OVER_DIMENSIONS, over_dimensions
 from analysis.spec import Known, Row, Spec, Value
 from patronus.errors import NotApplicable
 from patronus.explain.ranks import LEAST, rank_correlation
@@ -52,19 +52,20 @@ def coarse_first(arrived: np.ndarray, images: np.ndarray) -> Value:
     """
     coarse, fine = np.moveaxis(np.clip(arrived, 0, 1), -1, 0)
     control = float(-np.diff(np.clip(images, 0, 1)).mean())
-    return summary((coarse - fine).mean(-1), "no dimension changes both coarse and fine parts",
-                   images=control if np.isfinite(control) else None)
+    return over_dimensions((coarse - fine).mean(-1),
+                           "no dimension changes both coarse and fine parts",
+                           images=control if np.isfinite(control) else None)
 
 
 SPECS = (
     Spec(name="emergence", title="Emergence", unit="rank correlation of time and frequency",
          direction="lower", source="measures.md B5", chance="0",
-         spread="95 % bootstrap interval over dimensions of one model",
+         **OVER_DIMENSIONS,
          rows=(Row("test", emergence, ("explanations.when.tau", "explanations.when.centroid"),
                    "test"),)),
     Spec(name="coarse_first", title="Coarse before fine", unit="share of the change",
          direction="higher", source="new here, after measures.md B5",
-         chance="0, and `images` in the details", spread=SPREAD,
+         chance="0, and `images` in the details", **OVER_DIMENSIONS,
          rows=(Row("test", coarse_first, ("explanations.when.arrived",
                                           "explanations.when.arrived_images"), "test"),)),
 )

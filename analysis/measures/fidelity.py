@@ -13,7 +13,7 @@ comes within half a standard deviation of v_max: there the denominator says noth
 import numpy as np
 
 from analysis.answers import GRID, obeyed, own, spread
-from analysis.resampling import SPREAD, kind, over_images, summary
+from analysis.resampling import OVER_IMAGES, kind, summary
 from analysis.spec import Known, Row, Spec, Value
 
 LEAST_ROOM = 0.5  # standard deviations between an image's code and v_max
@@ -27,7 +27,7 @@ def fidelity(dims: np.ndarray, kinds: np.ndarray, levels: np.ndarray, sigma: np.
     dims (D,), kinds (V,), levels (V, m), sigma (m,), codes (V, D, n, m) of interventions.npz.
     """
     at = [kind(kinds, name) for name in GRID]
-    return summary(over_images(obeyed(levels[at], codes[at], dims, sigma)), NONE)
+    return summary(obeyed(levels[at], codes[at], dims, sigma), NONE)
 
 
 def realised(dims: np.ndarray, kinds: np.ndarray, levels: np.ndarray, sigma: np.ndarray,
@@ -39,7 +39,7 @@ def realised(dims: np.ndarray, kinds: np.ndarray, levels: np.ndarray, sigma: np.
     v = kind(kinds, "max")
     found = fractions(levels[v, dims][:, None], test_codes[rows][:, dims].T, own(codes[v], dims),
                       spread(sigma[dims])[:, None])
-    return summary(over_images(found), NONE)
+    return summary(found, NONE)
 
 
 def fractions(asked: np.ndarray, before: np.ndarray, after: np.ndarray,
@@ -54,10 +54,10 @@ _NEEDS = tuple(f"interventions.{key}" for key in ("dims", "kinds", "levels", "si
 
 SPECS = (
     Spec(name="fidelity", title="Fidelity", unit="rank correlation", direction="higher",
-         source="measures.md B1", chance="0", spread=SPREAD,
+         source="measures.md B1", chance="0", **OVER_IMAGES,
          rows=(Row("inverted", fidelity, _NEEDS, "test"),)),
     Spec(name="realised", title="Realised fraction", unit="of the change asked for",
-         direction="higher", source="measures.md B1", chance="0", spread=SPREAD,
+         direction="higher", source="measures.md B1", chance="0", **OVER_IMAGES,
          rows=(Row("inverted", realised, (*_NEEDS, "interventions.rows", "codes.test"), "test"),)),
 )
 
@@ -99,15 +99,18 @@ def _constant(given: dict[str, np.ndarray], *dims: int) -> dict[str, np.ndarray]
 
 
 KNOWN = (
-    Known("fidelity", "perfect", lambda rng: _short(_given(rng)), 1 - 1e-12, 1 + 1e-12),
-    Known("fidelity", "null", lambda rng: _short(_random(rng)), -0.15, 0.15),
-    Known("fidelity", "hostile", lambda rng: _short(_deaf(rng)), 0, 0, n=4),
+    Known("fidelity", "perfect", lambda rng: _short(_given(rng)), 1 - 1e-12, 1 + 1e-12,
+          n=40, d=5),
+    Known("fidelity", "null", lambda rng: _short(_random(rng)), -0.15, 0.15,
+          n=40, d=5),
+    Known("fidelity", "hostile", lambda rng: _short(_deaf(rng)), 0, 0, n=40, d=4),
     Known("fidelity", "hostile", lambda rng: _short(_constant(_random(rng), *range(6))),
           reason="two values"),
-    Known("realised", "perfect", lambda rng: tuple(_given(rng).values()), 1 - 1e-12, 1 + 1e-12),
-    Known("realised", "null", lambda rng: tuple(_deaf(rng).values()), 0, 0, n=4),
+    Known("realised", "perfect", lambda rng: tuple(_given(rng).values()), 1 - 1e-12, 1 + 1e-12,
+          n=40, d=5),
+    Known("realised", "null", lambda rng: tuple(_deaf(rng).values()), 0, 0, n=40, d=4),
     Known("realised", "hostile", lambda rng: tuple(_constant(_given(rng), 0).values()),
-          1 - 1e-12, 1 + 1e-12, n=4),
+          1 - 1e-12, 1 + 1e-12, n=40, d=4),
     Known("realised", "hostile", lambda rng: tuple(_constant(_given(rng), *range(6)).values()),
           reason="two values"),
 )

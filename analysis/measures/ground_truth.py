@@ -6,30 +6,36 @@ over union with the mask, and whether the middle of the box lies in it. Change a
 images without it, after do(j, v_max): share of the change where the part lies when it is there
 (analysis/truth.py), over that region's share of the image; 1 is as if spread evenly.
 
-Means over images, then over parts, with an interval over parts. "any" is chance: the mean over all
+Means over images, then over parts. "any" is chance: the mean over all
 dimensions asked instead of the best one. A box much larger than the part has a small intersection
 over union however well it lies, so compare it with "any", not with 1.
 """
 
 import numpy as np
 
-from analysis.resampling import over_images, summary
+from analysis.resampling import OVER_IMAGES, summary
 from analysis.spec import Known, Row, Spec, Value
 
-SPREAD = "95 % bootstrap interval over parts of one model"
 NONE = "no part of this set is drawn under its label's name, or the method has no boxes"
 
 
 def mean_over_parts(values: np.ndarray) -> Value:
     """Mean of values (K, n) over images, then over parts; NaN: not counted."""
-    return summary(over_images(values), NONE)
+    return summary(values, NONE)
+
+
+def share_over_parts(values: np.ndarray) -> Value:
+    """The same of values that are 0 or 1."""
+    return summary(values, NONE, shares=True)
 
 
 def _spec(name: str, title: str, unit: str) -> Spec:
-    rows = tuple(Row(variant, mean_over_parts, (f"interventions.{name}{suffix}",), "test")
-                 for variant, suffix in (("best", ""), ("any", "_any")))
+    best = share_over_parts if name == "truth_hit" else mean_over_parts
+    rows = (Row("best", best, (f"interventions.{name}",), "test"),
+            Row("any", mean_over_parts, (f"interventions.{name}_any",), "test"))
     return Spec(name=name, title=title, unit=unit, direction="higher", rows=rows,
-                source="measures.md B9", chance="the row \"any\"", spread=SPREAD)
+                source="measures.md B9", chance="the row \"any\"",
+                **OVER_IMAGES | {"across": "parts"})
 
 
 SPECS = (
@@ -47,9 +53,9 @@ def _holes(rng: np.random.Generator) -> tuple:
 
 
 def _known(name: str) -> tuple[Known, ...]:
-    return (Known(name, "perfect", lambda rng: (np.ones((4, 9)),), 1, 1, n=4),
-            Known(name, "null", lambda rng: (np.zeros((4, 9)),), 0, 0, n=4),
-            Known(name, "hostile", _holes, 0.5, 0.5, n=2),
+    return (Known(name, "perfect", lambda rng: (np.ones((4, 9)),), 1, 1, n=9, d=4),
+            Known(name, "null", lambda rng: (np.zeros((4, 9)),), 0, 0, n=9, d=4),
+            Known(name, "hostile", _holes, 0.5, 0.5, n=9, d=2),
             Known(name, "hostile", lambda rng: (np.full((4, 9), np.nan),), reason="no part"))
 
 

@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
+from analysis import intervals
+from analysis.resampling import ends
 from analysis.spec import Known, Labels, Row, Spec, Value
 from patronus.errors import NotApplicable
 
@@ -22,6 +24,7 @@ class Scores(NamedTuple):
     """`table` (5, K) score of each fold and column, NaN where a column was dropped."""
 
     table: np.ndarray
+    errors: np.ndarray  # (K, N) what the label of each image adds to its column's mean over folds
     unit: str
     unconverged: int  # fits that reached scikit-learn's default of 100 iterations
 
@@ -38,6 +41,7 @@ def latent_scores(codes: np.ndarray, labels: Labels) -> Scores:
     accuracy = any(labels.categorical)
     folds = list(_scaled_folds(codes))
     table = np.full((len(folds), len(labels.names)), np.nan)
+    errors = np.zeros(labels.values.T.shape)
     unconverged = 0
     for f, (train, test, x_train, x_test) in enumerate(folds):
         for k, truth in enumerate(labels.values.T):
@@ -47,8 +51,10 @@ def latent_scores(codes: np.ndarray, labels: Labels) -> Scores:
                 continue
             model, warned = fitted
             unconverged += warned
-            table[f, k] = _score(model, x_test[known_test], truth[test][known_test], accuracy)
-    return Scores(table, "accuracy" if accuracy else "AUROC", unconverged)
+            table[f, k], parts = _score(model, x_test[known_test], truth[test][known_test],
+                                        accuracy)
+            errors[k, test[known_test]] = parts / len(folds)
+    return Scores(table, errors, "accuracy" if accuracy else "AUROC", unconverged)
 
 
 def _scaled_folds(codes: np.ndarray) -> Iterator[tuple]:
@@ -69,12 +75,16 @@ def _fit(x: np.ndarray, truth: np.ndarray) -> tuple[LogisticRegression, bool] | 
     return model, any(issubclass(w.category, ConvergenceWarning) for w in caught)
 
 
-def _score(model: LogisticRegression, x: np.ndarray, truth: np.ndarray, accuracy: bool) -> float:
+def _score(model: LogisticRegression, x: np.ndarray, truth: np.ndarray,
+           accuracy: bool) -> tuple[float, np.ndarray]:
+    """The score of images x (n, D), and what each of them adds to its error (n,)."""
+    if len(np.unique(truth)) < (1 if accuracy else 2):
+        return np.nan, np.zeros(len(truth))
     if accuracy:
-        return float(model.score(x, truth)) if len(truth) else np.nan
-    if len(np.unique(truth)) < 2:
-        return np.nan
-    return float(roc_auc_score(truth, model.decision_function(x)))
+        right = (model.predict(x) == truth).astype(np.float64)
+        return float(right.mean()), (right - right.mean()) / len(right)
+    decision = model.decision_function(x)
+    return float(roc_auc_score(truth, decision)), intervals.auroc_errors(decision, truth)
 
 
 def published(codes: np.ndarray, labels: Labels) -> Value:
@@ -85,9 +95,10 @@ def published(codes: np.ndarray, labels: Labels) -> Value:
 
 
 def latent_score(codes: np.ndarray, labels: Labels) -> Value:
-    """Mean over folds and columns; low and high are one population std over folds away.
+    """Mean over folds and columns, and its interval over held-out images for these probes.
 
-    Columns that are dropped in any fold are left out of the mean and named in `detail`.
+    Columns that are dropped in any fold are left out of the mean and named in `detail`, which also
+    has the population standard deviation over folds, as it is published.
     """
     if not labels.names:
         raise NotApplicable("the data set has no labels")
@@ -96,9 +107,10 @@ def latent_score(codes: np.ndarray, labels: Labels) -> Value:
     if not kept.any():
         raise NotApplicable("no label takes two values in every fold")
     by_fold = scores.table[:, kept].mean(axis=1)
-    mean, spread = float(by_fold.mean()), float(by_fold.std())
-    names = np.array(labels.names)
-    return Value(mean, len(codes), mean - spread, mean + spread, scores.unit, {
+    mean, n, names = float(by_fold.mean()), len(codes), np.array(labels.names)
+    own = intervals.share(mean, mean + n * scores.errors[kept].mean(axis=0))
+    return Value(mean, n, *ends(own), scores.unit, {
+        "sd_over_folds": float(by_fold.std()),
         "per_label": dict(zip(names[kept], scores.table[:, kept].mean(axis=0), strict=True)),
         "dropped": names[~kept].tolist(), "unconverged_fits": scores.unconverged})
 
@@ -108,7 +120,7 @@ SPECS = (Spec(
     name="latent_score", title="Latent score", unit="AUROC or accuracy", direction="higher",
     source="InfoDiffusion's protocol (Wang et al. 2023), as used by Patronus",
     least_n=50, paired=True,
-    spread="mean -/+ population std over the five folds of one model",
+    level="95 %", resamples="images",
     rows=(Row("test", latent_score, ("codes.test", "labels.test"), "test"),
           Row("train", published, ("codes.train", "labels.train"), "train"))),)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis.resampling import SPREAD, kind, over_images, summary
+from analysis.resampling import OVER_IMAGES, kind, summary
 from analysis.spec import Known, Row, Spec, Value
 from patronus.errors import NotApplicable
 
@@ -29,7 +29,7 @@ def locality(name: str) -> Callable[..., Value]:
         """Mean of share / area (V, D, n), at least 0; kinds (V,)."""
         share, area = _boxed(kinds, name, share, area)
         ratio = np.divide(share, area, out=np.full(share.shape, np.nan), where=area > 0)
-        return summary(over_images(ratio), NO_CHANGE, area=float(np.nanmean(area)))
+        return summary(ratio, NO_CHANGE, area=float(np.nanmean(area)))
 
     return compute
 
@@ -39,7 +39,7 @@ def pointing(name: str) -> Callable[..., Value]:
     def compute(kinds: np.ndarray, hit: np.ndarray, area: np.ndarray) -> Value:
         """Mean of hit (V, D, n), 0 to 1; kinds (V,), area (V, D, n). detail: the chance level."""
         hit, area = _boxed(kinds, name, hit, area)
-        return summary(over_images(hit), NO_CHANGE, chance=float(np.nanmean(area)))
+        return summary(hit, NO_CHANGE, shares=True, chance=float(np.nanmean(area)))
 
     return compute
 
@@ -48,7 +48,7 @@ def change_area(name: str) -> Callable[..., Value]:
     """The measure under the kind `name` of intervention."""
     def compute(kinds: np.ndarray, square: np.ndarray) -> Value:
         """Mean of square (V, D, n), 0 to 1; kinds (V,)."""
-        return summary(over_images(square[kind(kinds, name)]), NO_CHANGE)
+        return summary(square[kind(kinds, name)], NO_CHANGE)
 
     return compute
 
@@ -68,7 +68,7 @@ def _spec(name: str, title: str, unit: str, direction: str, chance: str, make: C
                  for variant, of in (("inverted", "max"), ("random", "max_random")))
     return Spec(name=name, title=title, unit=unit, direction=direction, rows=rows,
                 source="measures.md B3; pointing game: Zhang et al. 2016", chance=chance,
-                spread=SPREAD)
+                **OVER_IMAGES)
 
 
 SPECS = (
@@ -101,18 +101,18 @@ def _holes(values: np.ndarray) -> tuple:
 _ONES = np.ones((6, 30))
 
 KNOWN = (
-    Known("locality", "perfect", lambda rng: _case(_ONES), 10 - 1e-9, 10 + 1e-9, n=6),
-    Known("locality", "null", lambda rng: _case(0.1 * _ONES), 1 - 1e-9, 1 + 1e-9, n=6),
-    Known("locality", "hostile", lambda rng: _holes(_ONES.copy()), 10 - 1e-9, 10 + 1e-9, n=5),
+    Known("locality", "perfect", lambda rng: _case(_ONES), 10 - 1e-9, 10 + 1e-9, n=30, d=6),
+    Known("locality", "null", lambda rng: _case(0.1 * _ONES), 1 - 1e-9, 1 + 1e-9, n=30, d=6),
+    Known("locality", "hostile", lambda rng: _holes(_ONES.copy()), 10 - 1e-9, 10 + 1e-9, n=20, d=5),
     Known("locality", "hostile", lambda rng: _case(_ONES * np.nan, None), reason="no box"),
     Known("locality", "hostile", lambda rng: _case(_ONES, still=6), reason="no edit changed"),
-    Known("pointing", "perfect", lambda rng: _case(_ONES), 1, 1, n=6),
-    Known("pointing", "null", _by_chance, 0.09, 0.11, n=20),
-    Known("pointing", "hostile", lambda rng: _holes(_ONES.copy()), 1, 1, n=5),
+    Known("pointing", "perfect", lambda rng: _case(_ONES), 1, 1, n=30, d=6),
+    Known("pointing", "null", _by_chance, 0.09, 0.11, n=200, d=20),
+    Known("pointing", "hostile", lambda rng: _holes(_ONES.copy()), 1, 1, n=20, d=5),
     Known("pointing", "hostile", lambda rng: _case(_ONES * np.nan, None), reason="no box"),
-    Known("change_area", "perfect", lambda rng: _case(_ONES / 1024)[:2], 0, 1 / 1024, n=6),
-    Known("change_area", "null", lambda rng: _case(_ONES / 2)[:2], 0.5, 0.5, n=6),
-    Known("change_area", "hostile", lambda rng: _holes(_ONES / 4)[:2], 0.25, 0.25, n=5),
+    Known("change_area", "perfect", lambda rng: _case(_ONES / 1024)[:2], 0, 1 / 1024, n=30, d=6),
+    Known("change_area", "null", lambda rng: _case(_ONES / 2)[:2], 0.5, 0.5, n=30, d=6),
+    Known("change_area", "hostile", lambda rng: _holes(_ONES / 4)[:2], 0.25, 0.25, n=20, d=5),
     Known("change_area", "hostile", lambda rng: _case(_ONES, still=6)[:2],
           reason="no edit changed"),
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from analysis.resampling import of_images
 from analysis.spec import Known, Row, Spec, Value
 from patronus.errors import NotApplicable
 
@@ -45,11 +46,7 @@ def _mean(function: Callable) -> Callable[..., Value]:
     def compute(images: np.ndarray, truth: np.ndarray) -> Value:
         values = np.concatenate([function(images[i:i + BATCH], truth[i:i + BATCH])
                                  for i in range(0, len(images), BATCH)])
-        mean, n = float(values.mean()), len(values)
-        if n == 1:
-            return Value(mean, n)
-        half = 1.96 * float(values.std(ddof=1)) / n**0.5
-        return Value(mean, n, mean - half, mean + half)
+        return of_images(values)
 
     return compute
 
@@ -61,7 +58,7 @@ def _spec(name: str, title: str, unit: str, direction: str, function: Callable) 
                                           ("random", "conditional")))
     return Spec(name=name, title=title, unit=unit, direction=direction, paired=True,
                 source="Wang et al. 2004; torchmetrics" if function is ssims else "definition",
-                rows=rows, spread="95 % interval of the mean over images (normal)")
+                rows=rows, level="95 %", resamples="images")
 
 
 SPECS = (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from analysis.answers import DEAD, shares
-from analysis.resampling import SPREAD, kind, over_images, summary
+from analysis.resampling import OVER_IMAGES, kind, summary
 from analysis.spec import Known, Row, Spec, Value
 
 NONE = "no edit changed the code of any image"
@@ -25,14 +25,14 @@ def selectivity(name: str, start: int) -> Callable[..., Value]:
         codes_recon (2, n, m) of interventions.npz."""
         found = shares(codes[kind(kinds, name)], codes_recon[start], sigma, dims)
         alive = int((sigma > DEAD * sigma.max()).sum())
-        return summary(over_images(found), NONE, chance=1 / alive if alive else None)
+        return summary(found, NONE, chance=1 / alive if alive else None)
 
     return compute
 
 
 SPECS = (
     Spec(name="selectivity", title="Selectivity", unit="share of the change", direction="higher",
-         source="measures.md B2", chance="1 / m", spread=SPREAD,
+         source="measures.md B2", chance="1 / m", **OVER_IMAGES,
          rows=tuple(Row(variant, selectivity(name, start),
                         ("interventions.dims", "interventions.kinds", "interventions.sigma",
                          "interventions.codes", "interventions.codes_recon"), "test")
@@ -74,8 +74,8 @@ def _still(rng: np.random.Generator) -> tuple:
 
 
 KNOWN = (
-    Known("selectivity", "perfect", _alone, 1 - 1e-12, 1 + 1e-12),
-    Known("selectivity", "null", _all, 1 / 7 - 1e-12, 1 / 7 + 1e-12),
-    Known("selectivity", "hostile", _holes, 1 - 1e-12, 1 + 1e-12, n=3),
+    Known("selectivity", "perfect", _alone, 1 - 1e-12, 1 + 1e-12, n=30, d=5),
+    Known("selectivity", "null", _all, 1 / 7 - 1e-12, 1 / 7 + 1e-12, n=30, d=5),
+    Known("selectivity", "hostile", _holes, 1 - 1e-12, 1 + 1e-12, n=20, d=3),
     Known("selectivity", "hostile", _still, reason="no edit changed"),
 )

@@ -11,32 +11,22 @@ from collections.abc import Callable
 import numpy as np
 
 from analysis.answers import NOISES
-from analysis.causal import mean_effect
+from analysis.resampling import of_images
 from analysis.spec import Known, Row, Spec, Value
-from patronus.seeds import seed_for
 
 
 def slope(noises: np.ndarray, moved: np.ndarray) -> Value:
     """Gray levels for one standard deviation: noises (L,), moved (L, n) gray levels."""
-    return _mean(noises @ moved / np.square(noises).sum())
+    return of_images(noises @ moved / np.square(noises).sum())
 
 
 def change(at: float) -> Callable[..., Value]:
     """The measure at one amount of noise."""
     def compute(noises: np.ndarray, moved: np.ndarray) -> Value:
         """Mean change in gray levels: noises (L,), moved (L, n)."""
-        return _mean(moved[np.abs(noises - at).argmin()])
+        return of_images(moved[np.abs(noises - at).argmin()])
 
     return compute
-
-
-def _mean(values: np.ndarray) -> Value:
-    values = values.astype(np.float64)
-    if len(values) == 1:
-        return Value(float(values[0]), 1)
-    found = mean_effect(values, np.random.default_rng(seed_for("bootstrap", "images")))
-    value = float(found.value)
-    return Value(value, len(values), min(float(found.low), value), max(float(found.high), value))
 
 
 _NEEDS = ("interventions.noises", "interventions.moved")
@@ -44,7 +34,7 @@ _NEEDS = ("interventions.noises", "interventions.moved")
 SPECS = (
     Spec(name="sensitivity", title="Sensitivity", unit="gray levels", direction="higher",
          source="measures.md B7", chance="0",
-         spread="95 % bootstrap interval over images of one model",
+         level="95 %", resamples="images",
          rows=(Row("slope", slope, _NEEDS, "test"),
                *(Row(str(at), change(at), _NEEDS, "test") for at in NOISES))),
 )

@@ -12,6 +12,8 @@ is better, of the code as an instrument. It is no virtue of the model that it le
 import numpy as np
 
 from analysis import causal
+from analysis.intervals import Interval
+from analysis.resampling import ends
 from analysis.spec import Known, Row, Spec, Value
 from patronus.errors import NotApplicable
 
@@ -19,28 +21,17 @@ NONE = "no code dimension tells the tied attributes"
 ALONE = "there are no pairs beside the tied ones"
 
 
-def shortcut(score: np.ndarray, low: np.ndarray, high: np.ndarray, pairs: np.ndarray,
-             rows: np.ndarray, outputs: np.ndarray) -> Value:
+def shortcut(tied: np.ndarray, score: np.ndarray, pairs: np.ndarray, rows: np.ndarray,
+             outputs: np.ndarray) -> Value:
     """Mean |score| of the tied pairs, in [0, 1]; the arrays of shortcut.npz.
 
-    score, low, high (K, K), pairs (P, 2), rows (n,) of the test images, outputs (K,) names.
-    detail: every pair, and the mean |score| of the pairs that nothing ties.
+    tied (3,): that mean and its ends; score (K, K), pairs (P, 2), rows (n,) of the test images,
+    outputs (K,) names. detail: every pair, and the mean |score| of the pairs that nothing ties.
     """
-    at = tuple(pairs.T)
-    known = ~np.isnan(score[at])
-    if not known.any():
+    if np.isnan(tied[0]):
         raise NotApplicable(NONE)
-    size, *ends = np.abs(score[at])[known], *folded(low[at][known], high[at][known])
-    value, low_end, high_end = (float(part.mean()) for part in (size, *ends))
-    return Value(value, len(rows), min(low_end, value), max(high_end, value),
+    return Value(float(tied[0]), len(rows), *ends(Interval(*tied)),
                  detail={"pairs": listed(score, pairs, outputs), "others": others(score, pairs)})
-
-
-def folded(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intervals [low, high] (P,) of scores as those of their sizes |score|."""
-    within = (low <= 0) & (high >= 0)
-    ends = np.abs([low, high])
-    return np.where(within, 0, ends.min(axis=0)), ends.max(axis=0)
 
 
 def listed(score: np.ndarray, pairs: np.ndarray, outputs: np.ndarray) -> list[dict]:
@@ -71,18 +62,18 @@ def detection(score: np.ndarray, pairs: np.ndarray) -> Value:
     return Value(value, len(judged), detail={"tied": len(planted.intersection(judged))})
 
 
-def _spec(name: str, title: str, unit: str, chance: str, spread: str, compute, *keys: str) -> Spec:
+def _spec(name: str, title: str, unit: str, chance: str, compute, *keys: str,
+          **over: str) -> Spec:
     needs = tuple(f"shortcut.{key}" for key in keys)
     return Spec(name=name, title=title, unit=unit, direction="higher", chance=chance,
-                spread=spread, source="measures.md B8", rows=(Row("test", compute, needs, "test"),))
+                source="measures.md B8", rows=(Row("test", compute, needs, "test"),), **over)
 
 
 SPECS = (
     _spec("shortcut", "Shortcut score", "change of a probability", "pairs that nothing ties",
-          "mean of the pairs' 95 % bootstrap intervals over images: wider than the mean's own",
-          shortcut, "score", "score_low", "score_high", "pairs", "rows", "outputs"),
-    _spec("shortcut_detection", "Shortcut detection", "AUROC over pairs", "0.5", "",
-          detection, "score", "pairs"),
+          shortcut, "tied", "score", "pairs", "rows", "outputs", level="95 %", resamples="images"),
+    _spec("shortcut_detection", "Shortcut detection", "AUROC over pairs", "0.5", detection,
+          "score", "pairs"),
 )
 
 _PAIRS = np.array([[0, 1], [1, 0], [2, 3]])
@@ -90,7 +81,9 @@ _NAMES = np.array([f"p{k}" for k in range(12)])
 
 
 def _case(score: np.ndarray, half: float = 0.05) -> tuple:
-    return score, score - half, score + half, _PAIRS.copy(), np.arange(40), _NAMES.copy()
+    sizes = np.abs(score[tuple(_PAIRS.T)])
+    tied = np.nan if np.isnan(sizes).all() else np.nanmean(sizes)
+    return tied + np.array([0, -half, half]), score, _PAIRS.copy(), np.arange(40), _NAMES.copy()
 
 
 def _tied(rng: np.random.Generator, size: float, sign: int = 1) -> np.ndarray:
@@ -114,7 +107,7 @@ def _nothing(rng: np.random.Generator) -> np.ndarray:
 
 
 def _pair(rng: np.random.Generator, make) -> tuple[np.ndarray, np.ndarray]:
-    return _case(make(rng))[0], _PAIRS.copy()
+    return make(rng), _PAIRS.copy()
 
 
 _COUNT = 12 * 11 - 1  # but for (3, 2), the reverse of a tied pair

@@ -257,7 +257,7 @@ def _spec(name: str, title: str, unit: str, compute: Callable[..., Value],
     source = "NashAE (Yeats et al. 2022), thresholds of InfoDiffusion (Wang et al. 2023)"
     return Spec(name=name, title=title, unit=unit, direction="higher", least_n=50, paired=True,
                 source=source + variant_of, rows=rows,
-                spread="mean -/+ population std over five folds of one model")
+                level="sd", resamples="folds")
 
 
 SPECS = (

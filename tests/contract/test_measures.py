@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from analysis import collect, measure, references
-from analysis.spec import COLUMNS, FOLDER, KEY, Known, expected, modules, specs
+from analysis.spec import COLUMNS, FOLDER, KEY, LEVELS, Known, expected, modules, specs
 from patronus.config import Cell, Dataset, Study
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npy, save_npz
@@ -53,6 +53,7 @@ def test_known_answers(module: str, case: Known):
         found = compute(*arrays)
         assert case.low <= found.value <= case.high
         assert found.n == (len(arrays[0]) if case.n is None else case.n)
+        assert case.d is None or found.d == case.d
         assert found.low is None or not found.low > found.value
         assert found.high is None or not found.high < found.value
         assert compute(*arrays) == found
@@ -166,12 +167,16 @@ def _interventions() -> dict[str, np.ndarray]:
     edited = np.tile(codes[rows], (len(kinds), len(dims), 1, 1))
     for d, dim in enumerate(dims):
         edited[:, d, :, dim] = levels[:, dim, None]
-    grid, by_part = edited.shape[:3], (len(kinds), 2)
+    grid = edited.shape[:3]
+    seen = np.zeros((*grid, 2))  # both parts by dimension 3, in all and in half of the images;
+    seen[:, 0, :, 0], seen[:, 0, :5, 1], seen[:, 1, 5:, 0] = 1, 1, 1  # half of one by the other
     return {"rows": rows, "dims": dims, "sigma": codes.std(0), "kinds": np.array(kinds),
             "levels": levels, "codes": edited, "codes_recon": np.stack([codes[rows]] * 2),
             "share": np.ones(grid), "area": np.full(grid, 0.5), "hit": np.ones(grid),
-            "square": np.full(grid, 0.25), "success": np.full(by_part, 0.75),
-            "success_shuffled": np.full(by_part, 0.25), "noises": np.array([0.05, 0.1, 0.2]),
+            "square": np.full(grid, 0.25), "negated": np.array([False, False]),
+            "labels": np.zeros((10, 2)), "probabilities": seen,
+            "probabilities_recon": np.zeros((2, 10, 2)), "best": np.array([3, 3]),
+            "best_shuffled": np.full((4, 2), 2), "noises": np.array([0.05, 0.1, 0.2]),
             "moved": np.outer([0.05, 0.1, 0.2], np.full(10, 40.0)),
             **dict.fromkeys(("patches", "patches_elsewhere"), np.eye(2)[:, None].repeat(4, 1)),
             **{f"truth_{key}{kind}": np.full((2, 10), 0.25) for key in ("iou", "hit", "energy")
@@ -227,6 +232,40 @@ def test_measures_of_a_whole_cell(toy):
     assert rows.reason["stability", "test", ""] == "one seed was trained"
     assert "no data set with a planted tie" in rows.reason["shortcut", "test", ""]
     assert ((rows.value == "") == (rows.reason != "")).all()
+
+
+def test_every_end_of_a_row_says_its_level_and_what_it_is_over(toy):
+    _reference()
+    rows = _measures()
+    for low, level, over in (("low", rows.level, rows.resamples),
+                             ("low_new", None, rows.resamples_new)):
+        there = rows[low] != ""
+        assert there.any() and ((over != "") == there).all()
+        assert level is None or ((level != "") == there).all()
+    assert set(rows.level[rows.level != ""]) <= set(LEVELS)
+    over = rows.resamples[rows.level == "95 %"]
+    assert set(over) == {"images", "dimensions"}
+    folds = rows.resamples == "folds"
+    assert folds.any() and (rows.level[folds] == "sd").all()  # never called an interval
+    assert not (rows.resamples[rows.level == "sd"] != "folds").any()
+    both = rows[rows.resamples_new != ""]
+    assert (both.n == "10").all() and set(both.d) == {"2"}  # images, and dimensions or parts
+    assert set(both.resamples_new) == {"dimensions and images", "parts and images"}
+    assert rows.loc["fidelity", "inverted", ""].resamples == "images"
+
+
+@pytest.mark.parametrize("spec", specs().values(), ids=lambda spec: spec.name)
+def test_no_measure_has_ends_without_a_name_for_them(spec):
+    for _, case in CASES:
+        if case.measure == spec.name and not case.reason:
+            arrays = case.arrays(np.random.default_rng(0))
+            for found in (row.compute(*arrays) for row in spec.rows):
+                assert found.low is None or (spec.level and spec.resamples)
+                assert (found.low is None) == (found.high is None)
+                assert found.low_new is None or spec.across
+                assert (found.d is not None) == bool(spec.across)
+    assert bool(spec.level) == bool(spec.resamples) and ("95 %" in spec.spread) == (
+        spec.level == "95 %")
 
 
 class _StandIn(torch.nn.Module):
@@ -302,8 +341,8 @@ def test_the_measures_of_a_cell_see_other_seeds_and_the_planted_tie(toy):
     for cell in job.siblings:
         save_npy(cell.folder("codes") / "test.npy", np.roll(-codes, cell.seed, axis=1))
     score = np.array([[0.0, 0.5], [0.25, 0.0]])
-    save_npz(job.tied.folder("shortcut") / "shortcut.npz", score=score, score_low=score - 0.25,
-             score_high=score + 0.25, pairs=np.array([[0, 1]]), rows=np.arange(30),
+    save_npz(job.tied.folder("shortcut") / "shortcut.npz", score=score, rows=np.arange(30),
+             tied=np.array([0.5, 0.25, 0.75]), pairs=np.array([[0, 1]]),
              outputs=np.array(["bright", "hidden"]))
     measure.work(job)
     rows = pd.read_csv(job.out / "measures.csv").set_index("measure")

@@ -17,7 +17,6 @@ SHAPE, COUNT, WIDTH = (3, 8, 8), 7, 4
 TIMES = [1, 300, 999]
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, *SHAPE), dtype=np.uint8)
 CODES = np.random.default_rng(1).random((COUNT, WIDTH), dtype=np.float32)
-WEIGHTS = conditioning.resamples(COUNT, "test")
 
 
 class Made(Method):
@@ -152,7 +151,7 @@ def test_a_code_that_is_ignored_changes_exactly_nothing():
     model = Made(lambda x_t, code: 0.3 * x_t)
     shuffled = CODES[denoising.derangement(COUNT, 0)]
     own, other = mse(model, [CODES, shuffled])
-    found = conditioning.compared({"code": own, "shuffled": other, "none": own.copy()}, WEIGHTS)
+    found = conditioning.compared({"code": own, "shuffled": other, "none": own.copy()})
     assert found["curves"].shape == (3, 3, len(TIMES))
     assert (found["ratio"] == 1).all()
     assert (found["difference"] == 0).all()
@@ -164,19 +163,18 @@ def test_a_code_that_helps_and_one_that_hurts_are_told_by_their_sign():
     rng = np.random.default_rng(0)
     hard = rng.gamma(2, 1, (200, 1)) + rng.random((200, 2)) / 100  # images differ far more than
     errors = hard + np.array([[-0.05, 0.05]])  # the condition changes any of them
-    weights = conditioning.resamples(200, "x")
-    value, low, high = conditioning.difference(errors, hard, weights)
+    found = conditioning.compared({"code": errors, "shuffled": errors, "none": hard})
+    value, low, high = found["difference"]
     np.testing.assert_allclose(value, [-0.05, 0.05])
     assert high[0] < 0 < low[1]
-    found = {"difference": np.stack([value, low, high])}
     assert conditioning._signs(found) == {"hurts": 1, "helps": 1, "times": 2}
-    unpaired = conditioning.average(hard, weights)
+    unpaired = found["curves"][2]
     assert (unpaired[2] - unpaired[1] > 0.2).all()  # what pairing has removed
 
 
 def test_the_interval_is_that_of_a_mean():
     errors = np.random.default_rng(2).normal(3, 1, (400, 1))
-    value, low, high = conditioning.average(errors, conditioning.resamples(400, "y"))[:, 0]
+    value, low, high = conditioning.compared({"none": errors})["curves"][0, :, 0]
     half = 1.96 * errors.std() / 20
     assert value == pytest.approx(errors.mean())
     assert (value - low, high - value) == (pytest.approx(half, rel=0.15),
@@ -184,16 +182,20 @@ def test_the_interval_is_that_of_a_mean():
 
 
 def test_the_ratio_is_of_means_and_not_a_mean_of_ratios():
-    base = np.array([[1.0], [3.0]])
-    found = conditioning.ratio(np.array([[2.0], [3.0]]), base, conditioning.resamples(2, "z"))
-    assert found[0, 0] == pytest.approx(5 / 4)
-    assert (found[1, 0], found[2, 0]) == (1, 2)
+    rng = np.random.default_rng(5)
+    base = rng.gamma(2, 1, (100, 1))
+    value, low, high = conditioning.compared({"code": base, "shuffled": 1.25 * base + rng.normal(
+        0, 0.1, base.shape)})["ratio"][:, 0]
+    assert low < 1.25 < high and high - low < 0.05 and low < value < high
+    two = conditioning.compared({"code": np.array([[1.0], [3.0]]),
+                                 "shuffled": np.array([[2.0], [3.0]])})["ratio"]
+    assert two[0, 0] == pytest.approx(5 / 4)
 
 
 def test_what_is_said_of_the_mean_over_times_is_the_mean_of_the_curves():
     rng = np.random.default_rng(4)
     errors = {kind: rng.random((COUNT, 3)) for kind in ("code", "shuffled", "none")}
-    found = conditioning.overall(errors, WEIGHTS)
+    found = conditioning.overall(errors)
     assert found["code"][0] == pytest.approx(errors["code"].mean())
     assert found["ratio"][0] == pytest.approx(errors["shuffled"].mean() / errors["code"].mean())
     assert found["relative"][0] == pytest.approx(errors["code"].mean() / errors["none"].mean() - 1)

@@ -185,7 +185,8 @@ def test_each_square_emerges_at_its_time(squares, explained):
     expected = [max(t for t in times if t <= APPEARS[j]) for j in order]
     assert result["tau"].tolist() == expected
     np.testing.assert_allclose(result["centroid"], (order + 1) / SIDE, atol=0.005)
-    assert [result[key] for key in ("rho", "rho_low", "rho_high")] == pytest.approx([-1, -1, -1])
+    assert [result[key] for key in ("rho", "rho_low")] == pytest.approx([-1, -1])
+    assert -1 < result["rho_high"] < 0  # a few in order may be luck
     gone = np.array([times > APPEARS[j] for j in order])[:, None]
     full = (found["realised"] - found["before"])[..., None]
     np.testing.assert_allclose(result["improvement"],
@@ -402,10 +403,10 @@ def test_few_dimensions_have_no_rank_correlation(tau):
 
 
 def test_the_interval_holds_a_correlation_that_ties_make_small():
-    """Five of six appear at once: no resample has as small a rho as these six."""
+    """Five of six appear at once."""
     found = ranks.rank_correlation(np.array([999, 999, 999, 999, 999, 223.0]),
                                    np.array([0.198, 0.203, 0.197, 0.194, 0.191, 0.184]))
-    assert found["rho_low"] == found["rho"] < found["rho_high"]
+    assert found["rho_low"] < found["rho"] < found["rho_high"] < 1
 
 
 def test_ties_everywhere_have_no_rank_correlation():

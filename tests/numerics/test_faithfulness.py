@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from analysis import answers, causal
 from analysis.measures import causal_success, conditioning, fidelity, locality, selectivity
-from analysis.resampling import over_images, summary
+from analysis.resampling import over_dimensions, summary
 from patronus.errors import NotApplicable
 
 RNG = np.random.default_rng
@@ -96,15 +96,21 @@ def answered(told: np.ndarray) -> dict[str, np.ndarray]:
     edited[:, at, :, at] = rng.random((D, v, N)) < 0.9
     auroc = 0.5 + 0.4 * np.eye(D)[told]
     controls = np.stack([0.5 + 0.4 * np.eye(D)[rng.permutation(D)] for _ in range(40)])
-    return {"kinds": KINDS} | causal.causal_success(labels, recon, edited, auroc, controls)
+    found = causal.causal_success(labels, recon, edited, auroc, controls)
+    return {"kinds": KINDS, "dims": at + 10, "negated": np.zeros(D, bool), "labels": labels,
+            "probabilities_recon": recon[:2], "probabilities": edited, "best": told + 10,
+            "best_shuffled": found["best_shuffled_at"] + 10, "success": found["success"]}
 
 
 def test_random_dimensions_succeed_as_rarely_as_the_shuffled_control():
-    good, bad = (values(causal_success, answered(told)) for told in (np.arange(D),
-                                                                     np.roll(np.arange(D), 1)))
+    arrays = answered(np.arange(D))
+    good = values(causal_success, arrays)
+    bad = values(causal_success, answered(np.roll(np.arange(D), 1)))
     for variant in causal_success.VARIANTS:
         assert good[f"causal_success.{variant}"] > 0.8
         assert bad[f"causal_success.{variant}"] == 0
+        own = arrays["success"][KINDS.tolist().index(variant)].mean()
+        assert good[f"causal_success.{variant}"] == pytest.approx(own)
         control = good[f"causal_success_shuffled.{variant}"]
         assert control == bad[f"causal_success_shuffled.{variant}"]
         assert control == pytest.approx(0.9 / D, abs=0.08)
@@ -174,7 +180,7 @@ def test_a_constant_dimension_is_neither_asked_nor_counted():
     given["codes"][..., 7] += RNG(0).normal(size=given["codes"].shape[:-1])
     row = fidelity.SPECS[0].rows[0].compute(*(given[key] for key in (
         "dims", "kinds", "levels", "sigma", "codes")))
-    assert (row.n, row.detail["left_out"], row.detail["scores"][0]) == (D - 1, 1, None)
+    assert (row.n, row.d, row.detail["left_out"], row.detail["scores"][0]) == (N, D - 1, 1, None)
     assert row.value > 0.99
     moved = answers.shares(given["codes"][0], given["codes_recon"][0], given["sigma"],
                                given["dims"])
@@ -197,21 +203,27 @@ def test_where_nothing_changed_there_is_no_place_and_no_share():
 
 
 def test_images_and_dimensions_without_a_value_are_left_out():
-    values_ = np.array([[1.0, np.nan, 3.0], [np.nan] * 3, [4.0, 4.0, 4.0]])
-    scores = over_images(values_)
-    np.testing.assert_array_equal(scores, [2, np.nan, 4])
+    scores = np.array([[1.0, np.nan, 3.0, np.nan], [np.nan] * 4, [4.0, 4.0, 4.0, np.nan]])
     found = summary(scores, "nothing")
-    assert (found.value, found.n, found.detail) == (3, 2, {"scores": [2, None, 4], "left_out": 1})
-    assert found.low == 2 and found.high == 4
+    assert (found.value, found.n, found.d) == (3, 3, 2)
+    assert found.detail == {"scores": [2, None, 4], "left_out": 1}
+    assert found.low < 3 < found.high
     alone = summary(scores[:2], "nothing")
-    assert (alone.value, alone.low, alone.n) == (2, None, 1)
-    with pytest.raises(NotApplicable, match="nothing"):
-        summary(scores[1:2], "nothing")
+    assert (alone.value, alone.n, alone.d) == (2, 2, 1)
+    assert alone.low < 2 < alone.high and alone.low_new is None  # one dimension tells of no other
+    one = summary(scores[:, :1], "nothing")
+    assert (one.value, one.low, one.low_new, one.n, one.d) == (2.5, None, None, 1, 2)
+    for compute, nothing in ((summary, scores[1:2]), (over_dimensions, scores[1])):
+        with pytest.raises(NotApplicable, match="nothing"):
+            compute(nothing, "nothing")
 
 
-def test_the_interval_over_dimensions_is_as_wide_as_theirs():
-    """About 1.96 standard errors to each side for normal scores."""
-    scores = RNG(0).normal(5, 2, 400)
-    found, half = summary(scores, ""), 1.96 * 2 / 20
-    assert found.value - found.low == pytest.approx(half, rel=0.15)
-    assert found.high - found.value == pytest.approx(half, rel=0.15)
+def test_these_dimensions_over_images_are_another_question_than_new_dimensions():
+    """Dimensions that differ far more than images: 1.96 standard errors of the one or the other."""
+    scores = RNG(0).normal(5, 2, (100, 1)) + RNG(1).normal(0, 0.5, (1, 400))
+    found = summary(scores, "")
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.1)
+    assert found.high_new - found.low_new == pytest.approx(
+        2 * 1.96 * (4 / 100 + 0.25 / 400) ** 0.5, rel=0.15)
+    over = over_dimensions(scores.mean(axis=1), "")
+    assert over.high - over.low == pytest.approx(2 * 1.96 * 2 / 10, rel=0.15) and over.n == 100

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from analysis import features, frechet
+from analysis import features, frechet, intervals
 from analysis.measures import reconstruction
 from analysis.measures.latent_score import latent_score, published
 from analysis.measures.tad import (
@@ -300,8 +300,31 @@ def test_latent_score_equals_a_plain_pipeline(classes, scoring):
                         for y in values.T], axis=0)
     found = latent_score(codes, _labels(values, categorical=classes > 2))
     assert found.value == pytest.approx(expected.mean(), abs=1e-12)
-    assert found.high - found.value == pytest.approx(expected.std(), abs=1e-12)
+    assert found.detail["sd_over_folds"] == pytest.approx(expected.std(), abs=1e-12)
+    assert found.low < found.value < found.high  # over images: see the next test
     assert found.unit == {"roc_auc": "AUROC", "accuracy": "accuracy"}[scoring]
+
+
+def test_the_interval_of_an_accuracy_is_that_of_a_share_of_images():
+    """Wilson's and ours agree; the deviation over five folds says something else."""
+    rng = RNG(1)
+    values = rng.integers(0, 3, size=(2000, 1)).astype(float)
+    found = latent_score(rng.normal(size=(2000, 4)) + 0.5 * values, _labels(values, categorical=1))
+    expected = intervals.proportion(round(2000 * found.value), 2000)
+    np.testing.assert_allclose((found.low, found.high), expected[1:], atol=1e-3)
+    assert found.high - found.low == pytest.approx(
+        2 * 1.96 * (found.value * (1 - found.value) / 2000) ** 0.5, rel=0.03)
+
+
+def test_the_interval_of_an_auroc_is_as_wide_as_new_images_make_it():
+    """Against the standard deviation of the score over sets of other images."""
+    def of(seed: int):
+        values = RNG(seed).integers(0, 2, size=(300, 2)).astype(float)
+        codes = RNG(seed + 1000).normal(size=(300, 3)) + 0.8 * values[:, [0, 1, 0]]
+        return latent_score(codes, _labels(values))
+    found = [of(seed) for seed in range(40)]
+    width = np.mean([part.high - part.low for part in found])
+    assert width == pytest.approx(2 * 1.96 * np.std([part.value for part in found]), rel=0.3)
 
 
 def test_latent_score_leaves_unknown_labels_out_and_names_what_it_dropped():

@@ -133,24 +133,18 @@ def asked(n: int = 12) -> dict[str, np.ndarray]:
     told = causal_success(parts["labels"], parts["probabilities_recon"][[0] * 4],
                           parts["probabilities"], auroc, shuffled)
     best, control = told["best_at"], told["best_shuffled_at"]
-    return found | {key: told[key] for key in spread.MADE} | {
+    return found | {key: told[key] for key in ("success", "success_shuffled")} | {
         "best": np.where(best < 0, -1, dims[best]), "best_shuffled": dims[control]}
 
 
 def test_success_of_all_images_is_what_the_interventions_say():
-    arrays = asked()
-    found = spread.success(arrays, np.arange(12))
-    for key in spread.MADE:
-        np.testing.assert_array_equal(found[key], arrays[key])
-    assert np.isnan(found["success"]).any() and (found["success"] > 0).any()
-
-
-def test_success_of_some_images_is_that_of_interventions_on_these_alone():
-    arrays, few = asked(), np.array([0, 3, 4, 8, 9])
-    less = {"labels": 0, "probabilities": 2, "probabilities_recon": 1}
-    cut = arrays | {key: np.take(arrays[key], few, axis) for key, axis in less.items()}
-    for key, value in spread.success(cut, np.arange(5)).items():
-        np.testing.assert_array_equal(spread.success(arrays, few)[key], value)
+    arrays = {f"interventions.{key}": value for key, value in asked().items()}
+    for name, key in (("causal_success", "success"), ("causal_success_shuffled",
+                                                      "success_shuffled")):
+        spec = specs()[name]
+        found = spread.measured(spec, spec.rows[0], arrays, np.arange(12)).detail["scores"]
+        np.testing.assert_allclose(np.array(found, float), arrays[f"interventions.{key}"][0])
+        assert max(found[:3]) > 0 and (found[3] is None) == (key == "success")
 
 
 @pytest.mark.parametrize(("name", "variant"), [

@@ -27,10 +27,19 @@ def measured(seeds=(0,)) -> pd.DataFrame:
                 "scale": "smoke", "dataset": dataset, "title": dataset.title(), "method": method,
                 "method_title": method.title(), "track": METHODS[method], "seed": seed,
                 "generated": True, "images_seen": 345, "measure": spec.name,
-                "variant": row.variant, "value": value, "low": value - 0.2, "high": value + 0.2,
+                "variant": row.variant, "value": value, **ends(spec, value),
                 "n": None if none else 50, "split": row.split, "unit": spec.unit,
                 "reason": "DDPM has no code" if none else None})
     return pd.DataFrame(rows)
+
+
+def ends(spec, value: float) -> dict:
+    """What a row of measures.csv has beside a value; nothing where there is none."""
+    some, new = (bool(what) and value == value for what in (spec.level, spec.across))
+    return {"low": value - 0.2 if some else None, "high": value + 0.2 if some else None,
+            "level": spec.level if some else None, "resamples": spec.resamples if some else None,
+            "low_new": value - 0.4 if new else None, "high_new": value + 0.4 if new else None,
+            "resamples_new": spec.resamples_new if new else None, "d": 30 if new else None}
 
 
 @cache
@@ -73,16 +82,46 @@ def test_a_table_fits_a_landscape_page(seeds):
 def test_one_seed_has_the_interval_and_several_their_spread():
     assert shown(sheets(0), "fidelity")["Patronus"] == "1.50 [1.30, 1.70]"
     assert shown(sheets(0, 2), "fidelity")["Patronus"] == "2.50 ± 1.41"
-    assert shown(sheets(0), "latent_score")["Patronus"] == "1.50"  # no 95 % interval: folds
+    assert shown(sheets(0), "latent_score")["Patronus"] == "1.50 [1.30, 1.70]"
+    assert shown(sheets(0), "tad")["Patronus"] == "1.50 (± 0.20)"  # folds: no interval
     assert shown(sheets(0), "parameters")["Ddpm"] == "1.50"
 
 
-def test_what_compares_two_seeds_has_no_spread_over_them():
-    """With two seeds both rows are the same number: a spread of 0 would be a claim."""
+def test_what_compares_trainings_has_the_range_of_all_pairs():
+    """Not of the means of each seed's pairs: of three trainings 0.62, 0.63 and 0.76 have the means
+    0.625, 0.69 and 0.695."""
+    pairs, table = {(0, 1): 0.62, (0, 2): 0.63, (1, 2): 0.76}, measured((0, 1, 2))
+    for seed in range(3):
+        own = [value for pair, value in pairs.items() if seed in pair]
+        rows = (table["measure"].isin(["stability", "cka"]) & (table["seed"] == seed)
+                & table["value"].notna())
+        table.loc[rows, ["value", "low", "high"]] = np.mean(own), min(own), max(own)
+    made = list(blocks.sheets(blocks.entries(table), "Every measure", "measures"))
     for name in ("stability", "cka"):
-        assert shown(sheets(0, 2), name)["Patronus"] == "2.50"
-    assert any(note.startswith("Stability:") and note.endswith(blocks.PAIRS)
-               for sheet in sheets(0, 2) for note in sheet.notes)
+        assert shown(made, name)["Patronus"] == "0.670 (0.620 to 0.760)"
+    table[["low", "high"]] = None  # of two trainings there is one pair
+    made = list(blocks.sheets(blocks.entries(table), "Every measure", "measures"))
+    assert shown(made, "stability")["Patronus"] == "0.670"
+
+
+def test_both_questions_stand_below_each_other_and_say_how_many_of_what():
+    made = sheets(0)
+    title = next(c.title for c in blocks.columns() if c.spec.name == "fidelity")
+    sheet = next(sheet for sheet in made if title in sheet.headings)
+    first = [row[0] for row in sheet.rows].index("Patronus")
+    assert [row[sheet.headings.index(title)] for row in sheet.rows[first:first + 2]] == [
+        "1.50 [1.30, 1.70]", "[1.10, 1.90]"]
+    assert sheet.rows[first + 1][0] == blocks.NEW
+    note = next(note for note in sheet.notes if note.startswith("Fidelity:"))
+    assert "n = 50 images" in note and "D = 30 dimensions" in note and "over images" in note
+
+
+def test_every_printed_end_says_what_it_is_over():
+    for sheet in sheets(0):
+        for at, heading in enumerate(sheet.headings[2:-1], 2):
+            ends_there = any("[" in row[at] or "(±" in row[at] for row in sheet.rows)
+            about = next(note for note in sheet.notes if note.startswith(f"{heading[:-2]}: "))
+            assert not ends_there or re.search(r" over (images|dimensions|folds)", about), about
 
 
 def test_reasons_are_numbered_and_stand_below():
@@ -101,7 +140,8 @@ def test_chance_stands_in_the_last_row_or_in_the_notes():
         assert sheet_chance == (spec.chance if 0 < len(spec.chance) <= blocks.SHORT else
                                 "see below" if spec.chance else "–")
     notes = {note for sheet in made for note in sheet.notes}
-    assert "Locality: inverted, times chance, n = 50 (test), chance: 1" in notes
+    assert ("Locality: inverted, times chance, n = 50 images (test), D = 30 dimensions, [ ] over "
+            "images, chance: 1") in notes
 
 
 def test_blocks_follow_the_numbers_of_the_measures():
