@@ -75,16 +75,18 @@ def work(job: Job) -> dict:
 
 
 def interrogate(model: Method, classifier: Classifier, data: Prepared, codes: dict[str, np.ndarray],
-                cell) -> dict[str, np.ndarray]:
+                cell, dims: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """All arrays of interventions.npz; `codes` (N, m) of the splits "train" and "test".
 
-    Raises NotApplicable if the method cannot be asked or no label takes two values.
+    `dims` (D,) are set in place of those of largest spread. Raises NotApplicable if the method
+    cannot be asked or no label takes two values.
     """
     kept, labels = outputs_of(classifier, data)
     outputs = np.array(classifier.outputs)[kept]
     negated = np.isin(outputs, negated_of(data))
     ranked = aurocs(codes["train"], labels["train"], judge(cell))
-    given = asking(model, data, codes, cell) | {"outputs": outputs, "negated": negated}
+    given = asking(model, data, codes, cell) | {"outputs": outputs, "negated": negated} | (
+        {} if dims is None else {"dims": dims})
     given |= {"kept": kept, "labels": labels["test"][given["rows"]],
               "regions": regions(data, outputs)}
     scores = causal.as_parts(ranked[0][:, given["dims"]], negated[:, None])

@@ -2,25 +2,32 @@
 
 The model and each spoiled version of it (analysis/spoiled.py) answer the same interventions on the
 same test images; then every measure that needs nothing but these and codes is taken of each. A
-fault is noticed by a measure if its 95 % interval lies wholly on the worse side of the model's own,
-in the measure's first row. Measures of which less is better count the other way round, and
-controls are not judged. Beside them "shortcut", the score of measures.md B8 with the model as it is
-in the place of the unbiased one, for the pair of parts that the version "tied" ties.
+fault is noticed by a measure, in its first row, if the paired 95 % interval of what it costs lies
+wholly on the worse side: the model as it is less the spoiled one, of each dimension (or part) in
+each image of which both have a score, over images; over dimensions where a measure has no scores of
+images. It is `sure` if that holds as well when all measures of the fault are counted (Bonferroni).
+Measures of which less is better count the other way round, and controls are not judged. Beside them
+"shortcut", the score of measures.md B8 with the model as it is in the place of the unbiased one,
+for the pair of parts that the version "tied" ties.
 
-Writes validation.csv (version, measure, variant, value, low, high, n, reason) and validation.json:
-`about` of the model, what is wrong with the versions, measures with title, unit and direction, the
-pair, the names of what was missed, and for each measure and fault `expected` and `noticed` (null
-where one of the two has no interval, with the reason). A method that cannot be asked: none.json.
+Writes validation.csv (version, measure, variant, value, low, high, n, reason; the interval is that
+of the measure itself) and validation.json: `about` of the model, what is wrong with the versions,
+measures with title, unit and direction, the pair, the names of what was missed, and `judged`: for
+each measure and fault `expected`, `noticed` (null where there is nothing to compare, with the
+reason) and `sure`, and by how much it is worse: value, low, high, n and what that counts (over).
+A method that cannot be asked: none.json.
 """
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from analysis import causal, interventions
+from analysis import causal, intervals, interventions
+from analysis.intervals import LEVEL
 from analysis.measure import evaluate
 from analysis.references import Classifier
 from analysis.spec import Row, Spec, specs
@@ -33,13 +40,21 @@ from patronus.method import Method
 from patronus.prepared import Prepared
 from patronus.stage import Job, device, run
 
-IMAGES = 20  # at most; intervals over dimensions do not shrink with more
+IMAGES = 20  # at most
 KINDS = ("max", "max_random", "q95", "q50", "q05")
 GOOD = "good"
 ENOUGH = ("interventions.", "codes.train", "codes.test")  # what a measure may need
 CONTROL = "itself"  # begins the chance level of a measure that is a control
 COLUMNS = ["version", "measure", "variant", "value", "low", "high", "n", "reason"]
+SAME = 1e-6  # of the largest score: rounding, not a difference
 SHORTCUT = {"title": "Shortcut score", "unit": "change of P(b)", "direction": "lower"}
+
+
+class Scores(NamedTuple):
+    """What a measure is the mean of: dimensions or parts, or none, by what is resampled."""
+
+    values: np.ndarray  # (D, n), NaN unknown
+    over: str  # "images" or "dimensions"
 
 
 def work(job: Job) -> dict:
@@ -54,7 +69,7 @@ def work(job: Job) -> dict:
         save_json(job.out / "none.json", {"reason": str(reason)})
         return {}
     table, good = tabled(found), plain(found[GOOD])
-    judged = judgement(table)
+    judged = judgement(found)
     save_text(job.out / "validation.csv", table.to_csv(index=False))
     save_json(job.out / "validation.json", interventions.about(job, data, good) | {
         "n": len(good["rows"]), "dims": len(good["dims"]),
@@ -66,10 +81,10 @@ def work(job: Job) -> dict:
 
 
 def limited(cell):
-    """The cell with as few images and values as these measures need."""
+    """The cell with as few images and values as these measures need, as many for each version."""
     settings = cell.intervene
     return cell.model_copy(update={"intervene": settings.model_copy(update={
-        "images": min(settings.images, IMAGES), "kinds": KINDS})})
+        "images": min(settings.images, IMAGES), "kinds": KINDS, "tolerance": 0})})
 
 
 def asked(model: Method, classifier: Classifier, data: Prepared, codes: dict[str, np.ndarray],
@@ -78,13 +93,14 @@ def asked(model: Method, classifier: Classifier, data: Prepared, codes: dict[str
 
     `work` keeps what was answered, for a run that is killed.
     """
-    def answers(one: Method, its: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return named(interventions.interrogate(one, classifier, data, its, cell), its)
+    def answers(one: Method, its: dict[str, np.ndarray],
+                dims: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        return named(interventions.interrogate(one, classifier, data, its, cell, dims), its)
 
     def spoiled(spoil: type[Spoiled]) -> dict[str, np.ndarray]:
         version = spoil(model, Seen(codes["train"], data.images("train"), pair))
         return answers(version, {split: version.codes(its, data.images(split))
-                                 for split, its in codes.items()})
+                                 for split, its in codes.items()}, good["dims"])
 
     found = {GOOD: kept(work / f"{GOOD}.npz", lambda: answers(model, codes))}
     good = plain(found[GOOD])
@@ -168,27 +184,55 @@ def described() -> dict[str, dict[str, str]]:
             for spec in measured() if not spec.chance.startswith(CONTROL)} | {"shortcut": SHORTCUT}
 
 
-def judgement(table: pd.DataFrame) -> list[dict]:
-    """For each judged measure and fault: was it to be noticed, and was it?"""
-    found, first = [], table.drop_duplicates(["version", "measure"]).set_index(
-        ["version", "measure"])
-    for name, about in described().items():
-        for spoil in SPOILS:
-            own, other = first.loc[(GOOD, name)], first.loc[(spoil.name, name)]
-            found.append({"version": spoil.name, "measure": name, "variant": own.variant,
-                          "expected": name in spoil.notice,
-                          **compared(own, other, about["direction"])})
-    return found
+def judgement(found: dict[str, dict[str, np.ndarray]]) -> list[dict]:
+    """For each judged measure and fault: was it to be noticed, and was it? `found`: of `asked`."""
+    measures, judged = described(), []
+    own = {name: scores(name, found[GOOD], found[GOOD]) for name in measures}
+    for spoil in SPOILS:
+        lost = {name: difference(own[name], scores(name, found[spoil.name], found[GOOD]),
+                                 about["direction"]) for name, about in measures.items()}
+        tries = sum(isinstance(one, Scores) for one in lost.values())
+        judged += [{"version": spoil.name, "measure": name, "expected": name in spoil.notice,
+                    **noticed(one, tries)} for name, one in lost.items()]
+    return judged
 
 
-def compared(own: pd.Series, other: pd.Series, direction: str) -> dict:
-    """Whether the other's interval lies wholly on the worse side of the own one."""
+def scores(name: str, arrays: dict[str, np.ndarray], good: dict[str, np.ndarray]) -> Scores | str:
+    """What a measure's first row is the mean of, or the reason why there is nothing."""
+    if name == "shortcut":
+        a, b = pair_of(plain(good))
+        return Scores(effects(plain(arrays))[[a], b], "images")
+    spec = specs()[name]
+    try:
+        found = evaluate(spec, spec.rows[0], arrays)
+    except NotApplicable as reason:
+        return str(reason)
+    if found.scores is not None:
+        return Scores(found.scores, "images")
+    return Scores(np.array([found.detail["scores"]], dtype=float), "dimensions")
+
+
+def difference(own: Scores | str, other: Scores | str, direction: str) -> Scores | str:
+    """By how much the other is worse, or the reason why that cannot be said."""
     for one in (own, other):
-        if pd.isna(one.low):
-            return {"noticed": None, "reason": "no interval" if pd.isna(one.reason)
-                    else one.reason}
-    worse = other.high < own.low if direction == "higher" else other.low > own.high
-    return {"noticed": bool(worse)}
+        if isinstance(one, str):
+            return one
+    worse = (own.values - other.values) * (1 if direction == "higher" else -1)
+    worse[np.abs(worse) <= SAME * np.nanmax(np.abs(own.values))] = 0
+    count = (~np.isnan(worse)).any(axis=0).sum()
+    return Scores(worse, own.over) if count > 1 else \
+        f"{count} of the {own.over} can be compared: no interval"
+
+
+def noticed(worse: Scores | str, tries: int) -> dict:
+    """Whether a difference is wholly on the worse side of none; also as one of `tries`."""
+    if isinstance(worse, str):
+        return {"noticed": None, "reason": worse}
+    found = intervals.over_images(worse.values)
+    strict = intervals.over_images(worse.values, 1 - (1 - LEVEL) / tries)
+    return {"noticed": bool(found.low > 0), "sure": bool(strict.low > 0), "over": worse.over,
+            "n": int((~np.isnan(worse.values)).any(axis=0).sum()),
+            **{key: float(value) for key, value in found._asdict().items()}}
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ image's own code. Both are means over images, then over the D dimensions of larg
 
 An image that does not answer (r the same at all levels) scores 0. A dimension with one level in
 all test images asks nothing and is left out. So is, of the fraction, an image whose own code
-comes within half a standard deviation of v_max: there the denominator says nothing.
+comes within half a standard deviation of v_max: there the denominator says nothing. And so are
+coarse dimensions (resolution.py), whose every step is all that is asked. Beside fidelity itself
+belongs fidelity_margin.py: how well other dimensions follow.
 """
 
 import numpy as np
 
 from analysis.answers import GRID, obeyed, own, spread
+from analysis.measures.resolution import fine
 from analysis.resampling import OVER_IMAGES, kind, summary
 from analysis.spec import Known, Row, Spec, Value
 
@@ -39,7 +42,7 @@ def realised(dims: np.ndarray, kinds: np.ndarray, levels: np.ndarray, sigma: np.
     v = kind(kinds, "max")
     found = fractions(levels[v, dims][:, None], test_codes[rows][:, dims].T, own(codes[v], dims),
                       spread(sigma[dims])[:, None])
-    return summary(found, NONE)
+    return summary(fine(found, dims, test_codes), NONE)
 
 
 def fractions(asked: np.ndarray, before: np.ndarray, after: np.ndarray,
@@ -91,6 +94,14 @@ def _deaf(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return _constant(given | {"codes": codes}, 3)
 
 
+def _bits(rng: np.random.Generator, *dims: int) -> dict[str, np.ndarray]:
+    """The same where some dimensions are bits, which all images answer by a step or not at all."""
+    given = _given(rng)
+    test_codes = given["test_codes"].copy()
+    test_codes[:, dims] = np.arange(60)[:, None] % 2
+    return given | {"test_codes": test_codes}
+
+
 def _constant(given: dict[str, np.ndarray], *dims: int) -> dict[str, np.ndarray]:
     """The same where some dimensions never change; what they realise is beside the point."""
     found = {key: given[key].copy() for key in ("levels", "sigma", "test_codes")}
@@ -111,6 +122,10 @@ KNOWN = (
     Known("realised", "null", lambda rng: tuple(_deaf(rng).values()), 0, 0, n=40, d=4),
     Known("realised", "hostile", lambda rng: tuple(_constant(_given(rng), 0).values()),
           1 - 1e-12, 1 + 1e-12, n=40, d=4),
+    Known("realised", "hostile", lambda rng: tuple(_bits(rng, 0, 4).values()), 1 - 1e-12,
+          1 + 1e-12, n=40, d=3),
+    Known("realised", "hostile", lambda rng: tuple(_bits(rng, *range(6)).values()),
+          reason="coarse"),
     Known("realised", "hostile", lambda rng: tuple(_constant(_given(rng), *range(6)).values()),
           reason="two values"),
 )

@@ -20,28 +20,27 @@ STRENGTHS = {"faces_tied_50": 0.5, "faces_tied_60": 0.6, "faces_tied_75": 0.75,
 ABOUT = {"title": "CelebA", "method": "patronus_modern", "seed": 0, "generated": True,
          "split": "test", "steps": 1250, "images_seen": 20_000, "ddim_steps": 10, "n": 20}
 BLIND = ("permuted", "locality")  # the fault that the made measures miss
+STILL = ("deaf", "locality")  # the one that leaves nothing to measure
 
 
 def made_validation(folder: Path) -> None:
     """Every expected fault is noticed but one; a deaf model has no locality."""
-    rows = []
-    for name, about in validation.described().items():
-        worse = -1 if about["direction"] == "higher" else 1
-        for k, spoil in enumerate([None, *SPOILS]):
-            key = spoil.name if spoil else "good"
-            far = spoil is not None and name in spoil.notice and (key, name) != BLIND
-            value = 0.5 + worse * (0.3 * far + 0.01 * k)
-            rows.append({"version": key, "measure": name, "variant": "max", "value": value,
-                         "low": value - 0.1, "high": value + 0.1, "n": 20})
-            if (key, name) == ("deaf", "locality"):
-                rows[-1] = {"version": key, "measure": name, "variant": "max", "reason": "still"}
-    table = pd.DataFrame(rows, columns=validation.COLUMNS)
+    measures, judged = validation.described(), []
+    for name in measures:
+        for spoil in SPOILS:
+            one = {"version": spoil.name, "measure": name, "expected": name in spoil.notice}
+            lost = 0.3 * one["expected"] * ((spoil.name, name) != BLIND)
+            judged.append(one | {"noticed": lost > 0, "value": lost, "low": lost - 0.1,
+                                 "high": lost + 0.1, "over": "images", "n": 20})
+            if (spoil.name, name) == STILL:
+                judged[-1] = one | {"noticed": None, "reason": "no edit changed any image"}
+    table = pd.DataFrame([{"version": "good", "measure": name, "variant": "max", "value": 0.5}
+                          for name in measures], columns=validation.COLUMNS)
     folder.mkdir(parents=True)
     table.to_csv(folder / "validation.csv", index=False)
     save_json(folder / "validation.json", ABOUT | {
         "versions": {spoil.name: spoil.wrong for spoil in SPOILS}, "dims": 32,
-        "measures": validation.described(), "judged": validation.judgement(table),
-        "pair": ["No_Beard", "Eyeglasses"],
+        "measures": measures, "judged": judged, "pair": ["No_Beard", "Eyeglasses"],
         "parts": [{"output": "Eyeglasses", "negated": False},
                   {"output": "No_Beard", "negated": True}]})
 
@@ -82,6 +81,13 @@ def test_a_fault_that_was_missed_is_marked_and_no_other(tmp_path, monkeypatch):
     missed = [ax.get_title() for ax in found["axes"].flat for line in ax.lines
               if line.get_marker() == "X"]
     assert missed == ["Locality →"]
+    ax = next(ax for ax in found["axes"].flat if ax.get_title() == "Change area ←")
+    line, bars = ax.lines[-1], [bar for box in ax.containers for bar in box.lines[2]]
+    assert set(line.get_xdata()) == {0.5}
+    ends = {spoil.name: bar.get_segments()[0][:, 0] for spoil, bar in
+            zip(SPOILS, bars, strict=True)}
+    np.testing.assert_allclose(ends["rotated"], [0.7, 0.9])  # less is better: worse is to the right
+    np.testing.assert_allclose(ends["swapped"], [0.4, 0.6])
     text = words(found)
     for said in ("Causal success →", "Change area ←", "n = 20 test images", "generated stand-in",
                  "tied: raising No Beard = 0 raises Eyeglasses", "expected, not noticed"):
