@@ -35,7 +35,7 @@ def worst(compute: Callable[..., Value]) -> Callable[..., Value]:
         order = np.argsort(by_dimension(whole.scores), kind="stable")  # NaN last
         lowest = order[:ceil(whole.d / SHARE)]
         own = summary(whole.scores[lowest], "", at=lowest.tolist(), of=whole.d)
-        return replace(own, unit=whole.unit, low_new=None, high_new=None)
+        return replace(own, n=whole.n, unit=whole.unit, low_new=None, high_new=None)
 
     return found
 

@@ -109,9 +109,9 @@ def test_a_coarse_code_is_refused_where_it_would_be_better_than_the_fine_one(cou
         with pytest.raises(NotApplicable, match="coarse.*see resolution"):
             value(module, name, given)
     own, fine = (value(resolution, "resolution", one) for one in (given, world()))
-    assert own.value == pytest.approx(1 - 1 / count, abs=0.01) and fine.value == 1
+    assert own.value == pytest.approx(1 - 1 / count, abs=0.01) and fine.value > 0.999
     assert own.detail["values"] == [count] * M and own.detail["coarse"] == M
-    assert fine.detail["values"] == [200] * M and fine.detail["coarse"] == 0
+    assert min(fine.detail["values"]) > 190 and fine.detail["coarse"] == 0
 
 
 def test_a_sparse_code_is_not_coarse_however_seldom_it_fires():
