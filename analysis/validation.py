@@ -15,6 +15,7 @@ of the measure itself) and validation.json: `about` of the model, what is wrong 
 measures with title, unit and direction, the pair, the names of what was missed, and `judged`: for
 each measure and fault `expected`, `noticed` (null where there is nothing to compare, with the
 reason) and `sure`, and by how much it is worse: value, low, high, n and what that counts (over).
+validation.md: the values of all versions in a table, with what was noticed.
 A method that cannot be asked: none.json.
 """
 
@@ -70,6 +71,7 @@ def work(job: Job) -> dict:
         return {}
     table, good = tabled(found), plain(found[GOOD])
     judged = judgement(found)
+    save_text(job.out / "validation.md", as_markdown(table, judged))
     save_text(job.out / "validation.csv", table.to_csv(index=False))
     save_json(job.out / "validation.json", interventions.about(job, data, good) | {
         "n": len(good["rows"]), "dims": len(good["dims"]),
@@ -233,6 +235,39 @@ def noticed(worse: Scores | str, tries: int) -> dict:
     return {"noticed": bool(found.low > 0), "sure": bool(strict.low > 0), "over": worse.over,
             "n": int((~np.isnan(worse.values)).any(axis=0).sum()),
             **{key: float(value) for key, value in found._asdict().items()}}
+
+
+def as_markdown(table: pd.DataFrame, judged: list[dict]) -> str:
+    """First rows of validation.csv, measures by versions, each cell beginning with its mark."""
+    first = table.drop_duplicates(["version", "measure"]).set_index(["measure", "version"])
+    marks = {(one["measure"], one["version"]): mark(one) for one in judged}
+    names = [spoil.name for spoil in SPOILS]
+    lines = [f"| Measure | as it is | {' | '.join(map(_worded, names))} |",
+             "|---" * (len(names) + 2) + "|"]
+    for name, about in described().items():
+        cells = [f"`{name}`" + " (less is better)" * (about["direction"] == "lower"),
+                 _number(first.value[name, GOOD])]
+        cells += [f"{marks[name, key]} {_number(first.value[name, key])}".strip() for key in names]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def mark(one: dict) -> str:
+    """Of one entry of `judged`; bold: it was expected. A question mark: not `sure`."""
+    if one["noticed"] is None:
+        return ""
+    if one["noticed"]:
+        text = "+" if one["sure"] else "+?"
+        return f"**{text}**" if one["expected"] else text
+    return "**missed**" if one["expected"] else "–"
+
+
+def _worded(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _number(value: float) -> str:
+    return "n/a" if pd.isna(value) else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -358,6 +358,20 @@ def test_each_of_twelve_faults_is_noticed_by_two_measures_that_count_all_of_them
                    if version == spoil.name) >= 2, spoil.name
 
 
+def test_the_table_in_words_has_each_value_with_its_mark(table, judged):
+    lines = validation.as_markdown(table, list(judged.values())).splitlines()
+    names = [spoil.name for spoil in spoiled.SPOILS]
+    assert len(lines) == 2 + len(validation.described())
+    cells = {line.split(" | ")[0]: line.strip("| ").split(" | ")[2:] for line in lines}
+    at = {name: k for k, name in enumerate(names)}
+    rows = {key.strip("| ").split("`")[1]: row for key, row in cells.items() if "`" in key}
+    assert rows["fidelity"][at["deaf"]] == "**+** 0"
+    assert rows["fidelity"][at["transposed"]] == "– 1"
+    assert rows["locality"][at["shifted"]] == "**missed** 16"
+    assert rows["rank_worst"][at["permuted"]].startswith("+ ")
+    assert rows["realised"][at["one_bit"]] == "n/a"
+
+
 def test_what_a_fault_cannot_touch_differs_by_exactly_nothing(judged):
     for name in ("fidelity", "realised", "rank", "selectivity", "sensitivity", "redundancy"):
         one = judged["transposed", name]
