@@ -303,7 +303,7 @@ rule validate:
     log: log("validation")
     benchmark: log("validation", "tsv")
     threads: STUDY.threads
-    resources: **limits("interventions", gpu=STUDY.gpus)
+    resources: **limits("validation", gpu=STUDY.gpus)
     shell: RUN + "analysis.validation" + ON_CELL
 
 

@@ -11,6 +11,7 @@ from patronus.config import Cell, Study
 PER_SECOND = {True: 3e6, False: 12e3}  # pixels of the published network: with a GPU, on one core
 LONGEST = 48 * 60  # minutes: what most clusters allow
 START = 10  # minutes for starting, reading and writing
+VALIDATED = 13 * 5, 20  # versions times kinds, and images at most (analysis/validation.py)
 
 
 def minutes(stage: str, cell: Cell, study: Study) -> int:
@@ -33,6 +34,9 @@ def passes(stage: str, cell: Cell, study: Study) -> float:
     if stage == "interventions":
         i = cell.intervene
         return len(i.kinds) * min(i.dims, cell.code_dim) * i.images * i.steps / 3
+    if stage == "validation":
+        i, (asked, most) = cell.intervene, VALIDATED
+        return asked * min(i.dims, cell.code_dim) * min(i.images, most) * i.steps / 3
     if stage == "denoising":
         return 2 * cell.denoising.images * cell.denoising.times / 3
     if stage == "references":

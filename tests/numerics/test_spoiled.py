@@ -10,7 +10,8 @@ from torch import nn
 
 from analysis import intervals, spoiled, validation
 from analysis.asking import do
-from patronus.config import Intervene
+from patronus import resources
+from patronus.config import Intervene, load_study
 from patronus.errors import NotApplicable
 from patronus.method import Located, Method
 
@@ -443,6 +444,15 @@ def test_all_versions_are_asked_about_as_many_images():
     cell = SimpleNamespace(intervene=Intervene(images=50, tolerance=0.5), model_copy=dict)
     settings = validation.limited(cell)["update"]["intervene"]
     assert (settings.tolerance, settings.images) == (0, validation.IMAGES)
+
+
+def test_a_cluster_is_asked_for_the_time_of_all_versions():
+    versions = 1 + len(spoiled.SPOILS)
+    assert (versions * len(validation.KINDS), validation.IMAGES) == resources.VALIDATED
+    study = load_study("showcase")
+    cell = study.cell("celeba", "patronus_modern", 0)
+    assert resources.minutes("validation", cell, study) > 3 * resources.minutes(
+        "interventions", cell, study)
 
 
 def test_the_pair_is_two_parts_with_two_dimensions():
