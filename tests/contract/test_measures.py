@@ -263,7 +263,7 @@ def test_no_measure_has_ends_without_a_name_for_them(spec):
                 assert found.low is None or (spec.level and spec.resamples)
                 assert (found.low is None) == (found.high is None)
                 assert found.low_new is None or spec.across
-                assert (found.d is not None) == bool(spec.across)
+                assert not spec.across or found.d is not None
     assert bool(spec.level) == bool(spec.resamples) and ("95 %" in spec.spread) == (
         spec.level == "95 %")
 
