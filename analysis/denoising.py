@@ -21,6 +21,7 @@ from patronus.files import load_json, save_json, save_npz
 from patronus.method import Method, batch_of
 from patronus.noise import batches, noise
 from patronus.prepared import Prepared
+from patronus.rows import random_rows
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
 
@@ -31,7 +32,7 @@ def work(job: Job) -> dict:
     model = checkpoint.load(job.folder("checkpoints"), device(job))
     data = Prepared.open(job.folder("data"))
     images = data.images("test")
-    rows = random_rows(len(images), settings.images, cell.dataset)
+    rows = random_rows(len(images), settings.images, "denoising", cell.dataset)
     try:
         times = times_of(model, settings.times)
         codes = conditions(job, rows) if model.code_dim else {"none": None}
@@ -46,12 +47,6 @@ def work(job: Job) -> dict:
     means = overall(mse)
     save_json(job.out / "denoising.json", about(job, data) | {"n": len(rows), "overall": means})
     return {key: value[0] for key, value in means.items()}
-
-
-def random_rows(count: int, wanted: int, dataset: str) -> np.ndarray:
-    """Rows of test images in order, the same for every method of a data set."""
-    rng = np.random.default_rng(seed_for("denoising", dataset))
-    return np.sort(rng.choice(count, min(wanted, count), replace=False))
 
 
 def times_of(model: Method, count: int) -> list[int]:

@@ -28,11 +28,15 @@ CURE = (f"the official Inception weights are not here: set PATRONUS_INCEPTION to
         "or PATRONUS_DOWNLOAD=1 to let clean-fid download it; then rerun references and measures")
 
 
-def extract(images: np.ndarray, extractor: Extractor, about: str, batch_size: int = 128) \
-        -> np.ndarray:
-    """Features (N, D) float32 of images (N, C, H, W) uint8, batch by batch, with progress."""
-    starts = tqdm(range(0, len(images), batch_size), desc=about, unit="batch", mininterval=2)
-    return np.concatenate([extractor(np.array(images[i:i + batch_size])) for i in starts])
+def extract(images: np.ndarray, extractor: Extractor, about: str, batch_size: int = 128,
+            rows: np.ndarray | None = None) -> np.ndarray:
+    """Features (N, D) float32 of images (N, C, H, W) uint8, batch by batch, with progress.
+
+    `rows` are those of the images that count, in their order; None: all.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
+    starts = tqdm(range(0, len(rows), batch_size), desc=about, unit="batch", mininterval=2)
+    return np.concatenate([extractor(np.array(images[rows[i:i + batch_size]])) for i in starts])
 
 
 def classifier_extractor(model: nn.Module, where: torch.device | str = "cpu") -> Extractor:

@@ -43,6 +43,7 @@ from patronus.files import load_json, save_json, save_npz
 from patronus.method import Method
 from patronus.noise import batches, noise
 from patronus.prepared import Prepared
+from patronus.rows import random_rows
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
 
@@ -158,7 +159,8 @@ def negated_of(data: Prepared) -> list[str]:
 
 def aurocs(codes: np.ndarray, labels: np.ndarray, *names: str) -> tuple[np.ndarray, np.ndarray]:
     """AUROC (K, m) of codes for labels, and (R, K, m) where each image gets another's code."""
-    rng, few = np.random.default_rng(seed_for("interventions", "shuffled", *names)), labels[:CAP]
+    rng = np.random.default_rng(seed_for("interventions", "shuffled", *names))
+    few = labels[random_rows(len(labels), CAP, "interventions", "shuffled", "rows", *names)]
     shuffled = [auroc_matrix(codes[rng.permutation(len(codes))[:len(few)]], few)
                 for _ in range(PERMUTATIONS)]
     return auroc_matrix(codes, labels), np.stack(shuffled)
@@ -169,7 +171,7 @@ def asking(model: Method, data: Prepared, codes: dict[str, np.ndarray], cell) \
     """Which images are asked, in which order, about which dimensions and values."""
     settings = cell.intervene
     # the classifier's data set: where a biased set shares its test images, so do the cells
-    rows = random_rows(len(data.images("test")), settings.images, judge(cell))
+    rows = random_order(len(data.images("test")), settings.images, judge(cell))
     sigma = codes["train"].std(0)
     return {"rows": rows, "dims": np.argsort(-sigma, kind="stable")[:settings.dims],
             "sigma": sigma, "noises": np.array(answers.NOISES), "kinds": np.array(settings.kinds),
@@ -233,7 +235,7 @@ def levels(codes: np.ndarray, kinds: tuple[str, ...] = tuple(KINDS)) -> np.ndarr
                      for _, q, far in (KINDS[kind] for kind in kinds)]).astype(np.float32)
 
 
-def random_rows(count: int, wanted: int, dataset: str) -> np.ndarray:
+def random_order(count: int, wanted: int, dataset: str) -> np.ndarray:
     """Rows of test images in random order, the same for every method; more extend fewer."""
     rng = np.random.default_rng(seed_for("interventions", dataset))
     return rng.permutation(count)[:wanted]

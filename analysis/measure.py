@@ -45,7 +45,7 @@ class Arrays:
         self.job = job
         self.data = Prepared.open(job.folder("data"))
         self._loaders: dict[str, Callable] = {
-            "images": self.data.images, "labels": self._labels, "codes": self._codes,
+            "images": self._images, "labels": self._labels, "codes": self._codes,
             "samples": self._samples, "features": self._features,
             "extractors": self._extractor, "parts": self._parts, "shortcut": self._shortcut,
             "explanations": self._explanations, "costs": self._costs,
@@ -72,6 +72,16 @@ class Arrays:
             raise found
         return found
 
+    def _images(self, what: str) -> np.ndarray:
+        """images.<split>, or images.sampled: the test images that samples were made from."""
+        if what != "sampled":
+            return self.data.images(what)
+        images, rows = self.data.images("test"), _stored(self.job.folder("samples"), "rows")
+        if not np.isin(rows, np.arange(len(images))).all():
+            raise Problem(f"{self.job.folder('samples')}/rows.npy: names test images that "
+                          f"{self.data.folder} does not have; rerun sample")
+        return images[rows]
+
     def _labels(self, split: str) -> Labels:
         return Labels.of(self.data.labels(split), self.data.meta["labels"])
 
@@ -83,7 +93,11 @@ class Arrays:
     def _codes(self, split: str) -> np.ndarray:
         if split == "other_seeds":
             return self._other_seeds()
-        return _finite(self.job.folder("codes"), split)
+        codes, count = _finite(self.job.folder("codes"), split), self.data.meta["counts"][split]
+        if len(codes) != count:
+            raise Problem(f"{self.job.folder('codes')}/{split}.npy: holds codes of {len(codes)} "
+                          f"images, and the split has {count}; rerun encode")
+        return codes
 
     def _other_seeds(self) -> np.ndarray:
         """Codes (S - 1, N, D) of the test images by the study's other training seeds."""
@@ -193,10 +207,13 @@ def evaluate(spec: Spec, row: Row, arrays: Mapping) -> Value:
                          f"which no stage makes; what it can need begins with "
                          f"{', '.join(arrays.kinds)}")
     found = [arrays[need] for need in row.needs]
-    shortest = min(map(len, found))
-    if shortest < spec.least_n:
-        raise NotApplicable(f"n = {shortest} is below the least n of {spec.least_n}")
-    value = row.compute(*([array[:shortest] for array in found] if spec.paired else found))
+    lengths = [len(array) for array in found]
+    if spec.paired and len(set(lengths)) > 1:
+        raise Problem(f"measure {spec.name} ({row.variant}): {' and '.join(row.needs)} are of "
+                      f"{' and '.join(map(str, lengths))} images; rerun the stages that made them")
+    if min(lengths) < spec.least_n:
+        raise NotApplicable(f"n = {min(lengths)} is below the least n of {spec.least_n}")
+    value = row.compute(*found)
     if not isinstance(value, Value):
         raise breach(row.compute, f"{row.compute.__name__}() must return a Value with its n, not "
                      f"{type(value).__name__}")

@@ -12,6 +12,7 @@ from torchvision.ops import roi_align
 from analysis.references import Classifier
 from patronus.method import Method, to_unit
 from patronus.noise import batches
+from patronus.rows import shuffled_rows
 
 PATCHES = 8  # most activated test images of each dimension
 SIDE = 16  # pixels to which a patch is resized
@@ -30,7 +31,7 @@ def embedded(model: Method, classifier: Classifier, images: np.ndarray, codes: n
     NotApplicable for a method without boxes.
     """
     q = min(PATCHES, len(codes))
-    rows = np.argsort(-codes[:, dims], axis=0, kind="stable")[:q].T  # (D, q)
+    rows = strongest(codes[:, dims], q)
     others = rng.integers(len(codes), size=rows.shape)
     place = next(classifier.parameters()).device
     flat, dim = rows.ravel(), torch.from_numpy(np.repeat(dims, q)).to(place)
@@ -45,6 +46,12 @@ def embedded(model: Method, classifier: Classifier, images: np.ndarray, codes: n
         found["patches_elsewhere"].append(embed(classifier, x1, boxes))
     return {key: torch.cat(parts).view(*rows.shape, -1).cpu().numpy()
             for key, parts in found.items()}
+
+
+def strongest(codes: np.ndarray, q: int) -> np.ndarray:
+    """Rows (D, q) of the largest of codes (N, D), falling; equal ones in random order."""
+    order = shuffled_rows(len(codes), len(codes), "patches")
+    return order[np.argsort(-codes[order], axis=0, kind="stable")[:q]].T
 
 
 def embed(classifier: Classifier, x0: Tensor, boxes: Tensor) -> Tensor:

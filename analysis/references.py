@@ -1,10 +1,11 @@
 """Stage "references": a data set's own small classifier, and features of its reference images.
 
 Writes classifier.safetensors, classifier.json (what `load_classifier` needs, and its scores on the
-test split), features_<extractor>_{train,test}.npy float32 (N, D) of the first 50,000 training
+test split), features_<extractor>_{train,test}.npy float32 (N, D) of 50,000 random training
 images and of all test images, and none.json: why an extractor is missing.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npy, sha256
 from patronus.method import to_unit
 from patronus.prepared import Prepared
+from patronus.rows import random_rows
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
 
@@ -205,8 +207,10 @@ def work(job: Job) -> dict:
     except NotApplicable as reason:
         none["inception"] = str(reason)
     for name, extractor in extractors.items():
-        for split, cap in (("train", TRAIN_CAP), ("test", None)):
-            features = extract(data.images(split)[:cap], extractor, f"{name} features of {split}")
+        for split, cap in (("train", TRAIN_CAP), ("test", math.inf)):
+            images = data.images(split)
+            rows = random_rows(len(images), cap, "references", "rows", job.cell.dataset)
+            features = extract(images, extractor, f"{name} features of {split}", rows=rows)
             save_npy(job.out / f"features_{name}_{split}.npy", features)
     save_json(job.out / "none.json", none)
     return found | {"missing": none, "inception": weights and sha256(weights)}

@@ -32,6 +32,7 @@ from patronus.config import Cell, stage_folder
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npz
 from patronus.prepared import Prepared
+from patronus.rows import random_rows
 from patronus.stage import Job, run
 
 SIDES = ("biased", "unbiased")
@@ -112,18 +113,20 @@ def fair(job: Job, stage: str = "interventions") -> Path:
     return stage_folder(stage, cell.scale, cell.reference or cell.dataset, cell.method, cell.seed)
 
 
-def tests(folder: Callable[[str], Path], cell: Cell) -> tuple[np.ndarray, Prepared]:
-    """Codes (n, m) of the first test images of a model, and the data that have their labels."""
-    return np.load(folder("codes") / "test.npy")[:MOST], Prepared.open(folder("data"))
+def tests(folder: Callable[[str], Path], cell: Cell) -> tuple[np.ndarray, np.ndarray, Prepared]:
+    """Rows (n,) of random test images, their codes (n, m), and the data that have their labels."""
+    codes = np.load(folder("codes") / "test.npy")
+    rows = random_rows(len(codes), MOST, "shortcut", "rows", cell.reference or cell.dataset)
+    return rows, codes[rows], Prepared.open(folder("data"))
 
 
 def told(read: list, sides: tuple, dims: np.ndarray, pairs: list[list[str]]) \
         -> dict[str, np.ndarray]:
     """The arrays told* of shortcut.npz; `read` holds what `tests` gave of both sides."""
     found = np.full((len(sides), len(pairs), 2, 3), np.nan)
-    for g, ((codes, data), side) in enumerate(zip(read, sides, strict=True)):
+    for g, ((rows, codes, data), side) in enumerate(zip(read, sides, strict=True)):
         for p, (pair, dim) in enumerate(zip(pairs, dims[g], strict=True)):
-            a, b = (side.label(data, name)[:len(codes)] for name in pair)
+            a, b = (side.label(data, name)[rows] for name in pair)
             if dim >= 0:
                 found[g, p] = [causal.told_apart(codes[:, dim], a, b),
                                causal.told_apart(codes[:, dim], b, a)]

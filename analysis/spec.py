@@ -40,7 +40,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, rows: slice) -> "Labels":
+    def __getitem__(self, rows: slice | np.ndarray) -> "Labels":
         return Labels(self.values[rows], self.names, self.categorical)
 
     @classmethod
@@ -74,7 +74,8 @@ class Row:
 
     `compute` is a pure function of the arrays that `needs` names, in that order; it raises
     NotApplicable with the reason where they allow no answer. Needs are names that
-    `analysis.measure.Arrays` resolves: images.<split>, labels.<split>, codes.<split>,
+    `analysis.measure.Arrays` resolves: images.<split>, images.sampled (the test images that
+    samples.conditional and samples.reconstruction show), labels.<split>, codes.<split>,
     samples.<name>, features.<extractor>.<split or sample name>, interventions.<array>,
     denoising.<array>, explanations.<file>.<array>, parts.test (masks), parts.names (of their bits),
     codes.other_seeds (S - 1, N, D), shortcut.<array> of the data set that ties attributes of this
@@ -99,7 +100,7 @@ class Spec:
     source: str
     rows: tuple[Row, ...]  # the first is the headline: the one that the table of all measures shows
     least_n: int = 1  # rows of the shortest array; with fewer the answer is n/a
-    paired: bool = False  # row i of all arrays is the same image: trimmed to the shortest
+    paired: bool = False  # row i of all arrays is the same image: so all are equally long
     level: Literal["", "95 %", "sd", "range"] = ""  # of low and high: see LEVELS
     resamples: str = ""  # what they are over: images, dimensions, folds, pairs of trainings
     across: Literal["", "dimensions", "parts"] = ""  # what low_new and high_new are over as well

@@ -28,9 +28,9 @@ import pandas as pd
 from analysis.interventions import IMAGES
 from analysis.measure import REFERENCE_SPLITS, Arrays
 from analysis.spec import KEY, Labels, Row, Spec, Value, specs
-from patronus.errors import NotApplicable
+from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_text
-from patronus.seeds import seed_for
+from patronus.rows import random_rows
 from patronus.stage import Job, run
 
 REPEATS = 30  # choices of images for every n
@@ -100,10 +100,7 @@ def grid(count: int) -> list[int]:
 
 def choice(count: int, n: int, *names: object) -> np.ndarray:
     """Positions (n,) of some of `count` images, ascending: the same for every method."""
-    if n == count:
-        return np.arange(count)
-    rng = np.random.default_rng(seed_for("spread", *names, count, n))
-    return np.sort(rng.choice(count, n, replace=False))
+    return random_rows(count, n, "spread", *names, count, n)
 
 
 def given(row: Row, arrays: Mapping, chosen: np.ndarray) -> list:
@@ -123,8 +120,12 @@ def taken(spec: Spec, row: Row, arrays: Mapping, *names: object) -> tuple[pd.Dat
 
     Raises NotApplicable where the measure has no value for all images.
     """
-    count = min(len(array) if isinstance(array, Labels) else array.shape[axis]
-                for array, axis in _chosen_from(row, arrays))
+    counts = {len(array) if isinstance(array, Labels) else array.shape[axis]
+              for array, axis in _chosen_from(row, arrays)}
+    if len(counts) > 1:
+        raise Problem(f"measure {spec.name} ({row.variant}): {' and '.join(axes(row))} are of "
+                      "different images; rerun the stages that made them")
+    count = counts.pop()
     whole = measured(spec, row, arrays, np.arange(count))
     repeats = FEWER.get(spec.name, REPEATS)
     found = [{"n": n, "repeat": repeat, "value": _value(

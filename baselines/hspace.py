@@ -29,6 +29,7 @@ from torch.func import jvp, vjp
 from baselines._bottleneck import Frozen, Steered
 from patronus.errors import Problem
 from patronus.method import to_unit
+from patronus.rows import random_rows
 
 BATCH = 64  # images inverted at once in fitting
 BUDGET = 2**24  # floats that the fit of one time may keep: 64 MB
@@ -77,7 +78,7 @@ class Model(Steered):
             if t in scatters:
                 scatters[t].add(h)
 
-        chosen = images[:self.fit_images]
+        chosen = images[random_rows(len(images), self.fit_images, "hspace")]
         for part in chosen.split(BATCH):
             self._trace(to_unit(part), note)
         for i, t in enumerate(self.fitted):

@@ -29,6 +29,7 @@ from baselines._bottleneck import Steered
 from patronus.errors import Problem
 from patronus.method import Located, to_unit
 from patronus.noise import noise
+from patronus.rows import random_rows
 
 BATCH = 64  # images at once in fitting the normalisation
 TABLE = 20  # times at which tokens are normalised; the nearest counts
@@ -66,7 +67,7 @@ class Model(Steered):
     @torch.no_grad()
     def prepare(self, images: Tensor) -> None:
         """Mean of each channel and scale of the tokens, at each of the table's times."""
-        chosen = images[:self.fit_images]
+        chosen = images[random_rows(len(images), self.fit_images, "sae")]
         for i, t in enumerate(self.times):
             total, squares, count = 0, 0, 0
             for part in chosen.split(BATCH):

@@ -3,9 +3,9 @@
     python -m benchmarks.sample --results results/real --dataset fashion_mnist
 
 Asks a trained Patronus (its `data`, `checkpoints` and `references` folders) for images from the
-codes of test images and fixed noise. All solvers here follow one deterministic path, so an image
-by few steps is compared with the same image by 1000 steps of DDIM (root mean square, levels of 0 to
-255), and all of them with the test images (FD-cls, Frechet distance in the set's own classifier's
+codes of random test images and fixed noise. All solvers here follow one deterministic path, so an
+image by few steps is compared with the same one by 1000 steps of DDIM (root mean square, levels of
+0 to 255), and all of them with the test images (FD-cls, Frechet distance in the set's own classifier's
 features), bootstrapped over images. Good enough is a way whose distance is within 2 % of that of
 1000 steps, 95 % interval and all. Seconds are of processor time on a CPU. What is done is kept in
 work/benchmarks: a run that was stopped goes on.
@@ -31,6 +31,7 @@ from patronus.files import load_json, save_npy
 from patronus.method import Method, batch_of, to_uint8
 from patronus.noise import batches, noise
 from patronus.prepared import Prepared
+from patronus.rows import random_rows
 from patronus.sample import drawing
 
 REFERENCE = "ddim-1000"
@@ -41,7 +42,7 @@ WAYS = {f"{solver}-{n}": Sample(solver=solver, steps=n) for solver, some in STEP
     for solver, n in (("ddim", 50), ("dpm", 20)) for k in (2, 3, 5)} | {
     "ddim-50-int8": Sample(solver="ddim", steps=50, int8=True),
     "dpm-20-half": Sample(solver="dpm", steps=20, half=True)}
-BATCH, DRAWS, NEAR = 16, 400, 1.02
+BATCH, DRAWS, NEAR, TESTS = 16, 400, 1.02, 5000
 
 
 class Asked:
@@ -53,7 +54,9 @@ class Asked:
         self.model = checkpoint.load(self.folder, DEVICE)
         self.data = Prepared.open(results / "data" / dataset)
         self.features_of = classifier_extractor(load_classifier(results / "references" / dataset))
-        self.tests, self.count = self.data.images("test"), count
+        self.tests = self.data.images("test")
+        self.rows = random_rows(len(self.tests), count, "benchmark", "rows", dataset)
+        self.count = len(self.rows)
 
     @torch.inference_mode()
     def images(self, how: Sample, kept: Path) -> tuple[np.ndarray, float]:
@@ -63,7 +66,7 @@ class Asked:
             start, found = CLOCK(), []
             for rows in batches(self.count, 32):
                 x_T = noise(rows, model.shape, "benchmark", "sample").to(DEVICE)
-                code = model.encode(batch_of(self.tests, rows, DEVICE))
+                code = model.encode(batch_of(self.tests, self.rows[rows.start:rows.stop], DEVICE))
                 found.append(to_uint8(model.decode(x_T, code, how.steps, **options)).cpu().numpy())
             save_npy(kept.with_suffix(".seconds.npy"), np.array(CLOCK() - start))
             save_npy(kept, np.concatenate(found))
@@ -84,12 +87,14 @@ def distances(features: np.ndarray, tests: tuple) -> np.ndarray:
 
 def quality(asked: Asked, kept: Path) -> dict[str, dict]:
     """Of every way: seconds an image, distance to the reference's images and to the test images."""
-    digest = hashlib.sha256((asked.folder / "model.safetensors").read_bytes()).hexdigest()[:12]
+    weights = (asked.folder / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(weights + asked.rows.tobytes()).hexdigest()[:12]
     drawn = {}
     for name, how in sorted(WAYS.items(), key=lambda item: item[1].steps):
         drawn[name] = asked.images(how, kept / f"{digest}-{asked.count}-{name}.npy")
         print(f"{name}: {drawn[name][1]:.0f} s", flush=True)
-    tests = moments(asked.features_of(np.array(asked.tests[:5000])))
+    compared = random_rows(len(asked.tests), TESTS, "benchmark", "tests")
+    tests = moments(asked.features_of(np.array(asked.tests[compared])))
     whole = drawn[REFERENCE][0].astype(float)
     far = {name: distances(asked.features_of(images), tests) for name, (images, _) in drawn.items()}
     return {name: {
@@ -166,7 +171,7 @@ def main() -> None:
         "dataset": given.dataset, "title": asked.data.meta["title"], "method": given.method,
         "scale": given.results.name,
         "generated": asked.data.meta["generated"], "seed": given.seed, "count": given.count,
-        "images_seen": record["found"]["images_seen"], "tests": min(5000, len(asked.tests)),
+        "images_seen": record["found"]["images_seen"], "tests": min(TESTS, len(asked.tests)),
         "step": steps(
             asked.model, load_json(asked.folder / "config.json")["model"], given.rounds),
         "published_step": steps(asked.model, {}, given.rounds),

@@ -168,9 +168,11 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float().div_(127.5).sub_(1)
 
 
-def batch_of(images: np.ndarray, rows: range | slice, device: torch.device | str) -> Tensor:
+def batch_of(images: np.ndarray, rows: range | slice | np.ndarray,
+             device: torch.device | str) -> Tensor:
     """Rows of uint8 images (N, C, H, W), memory-mapped or not, as x0 on the device."""
-    return to_unit(torch.from_numpy(np.array(images[rows.start:rows.stop])).to(device))
+    wanted = rows if isinstance(rows, np.ndarray) else slice(rows.start, rows.stop)
+    return to_unit(torch.from_numpy(np.array(images[wanted])).to(device))
 
 
 def to_uint8(x0: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from patronus.prepared import Prepared
 from patronus.raw import MANIFEST, contents
 from patronus.reading import images_below
 from patronus.record import Record
+from patronus.rows import shuffled_rows
 from patronus.stage import Job, modules_of, settings
 
 METHODS = {"modern": "patronus_modern", "published": "patronus"}
@@ -140,14 +141,14 @@ def shuffled(model: Method, images: np.ndarray) -> float:
 
     1.00 means that the denoiser ignores the code (patronus.md section 8).
     """
-    rows = range(min(CHECKED, len(images)))
+    rows = shuffled_rows(len(images), CHECKED, "check")  # the next one is any other image
     with torch.inference_mode():
         x0 = batch_of(images, rows, model.device)
         own = model.encode(x0)
         errors = np.zeros(2)
         for t in model.diffusion.times(TIMES):
-            eps, time = noise(rows, model.shape, "check", t).to(x0), torch.full((len(x0),), t).to(
-                x0.device)
+            eps = noise(range(len(x0)), model.shape, "check", t).to(x0)
+            time = torch.full((len(x0),), t, device=x0.device)
             x_t = model.diffusion.noised(x0, time, eps)
             errors += [float((model.predict(x_t, time, code)[1] - eps).square().mean())
                        for code in (own, own.roll(1, 0))]

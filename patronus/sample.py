@@ -1,11 +1,13 @@
 """Stage "samples": images drawn from the prior, and from the codes of test images.
 
     unconditional.npy   codes from the prior (none for a method without a code), random x_T
-    conditional.npy     codes of the first test images, random x_T: what the code alone carries
+    conditional.npy     codes of random test images, random x_T: what the code alone carries
     reconstruction.npy  codes of the same images, x_T inverted from them
     own.npy             by the method's own sampler, where it has one
+    rows.npy            int64 (n,), ascending: the test images of those two, row by row
 
-Each is uint8 (n, C, H, W), rounded; image i depends on its own seed only.
+The first four are uint8 (n, C, H, W), rounded; image i depends on its own seed only. The rows are
+the same for every method of a data set.
 """
 
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from patronus.files import save_json, save_npy
 from patronus.method import Denoising, Method, batch_of, checked_images, to_uint8
 from patronus.noise import batches, noise
 from patronus.prepared import Prepared
+from patronus.rows import random_rows
 from patronus.stage import Job, device, run
 
 
@@ -32,9 +35,10 @@ def work(job: Job) -> dict:
     """Draw unconditional, conditional and reconstructed images of one model."""
     makers = Makers(job)
     missing, counts = {}, {}
+    save_npy(job.out / "rows.npy", makers.rows)
     for name, make, count in (("unconditional", makers.unconditional, job.cell.sample.count),
-                              ("conditional", makers.conditional, makers.tests),
-                              ("reconstruction", makers.reconstruction, makers.tests),
+                              ("conditional", makers.conditional, len(makers.rows)),
+                              ("reconstruction", makers.reconstruction, len(makers.rows)),
                               ("own", makers.own, job.cell.sample.count)):
         try:
             images = draw(make, count, job.cell.sample.batch_size, name, job.work / job.key[:16])
@@ -85,7 +89,7 @@ class Makers:
         self.names = ("sample", cell.dataset, cell.method, cell.seed)
         self.priors = job.folder("priors")
         self.images = Prepared.open(job.folder("data")).images("test")
-        self.tests = min(len(self.images), cell.sample.count)
+        self.rows = random_rows(len(self.images), cell.sample.count, "sample", cell.dataset, "rows")
         self.prior = None
 
     def unconditional(self, rows: range) -> Tensor:
@@ -120,7 +124,7 @@ class Makers:
         return noise(rows, self.model.shape, *self.names, kind).to(self.place)
 
     def _tests(self, rows: range) -> Tensor:
-        return batch_of(self.images, rows, self.place)
+        return batch_of(self.images, self.rows[rows.start:rows.stop], self.place)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from patronus.fabric import Fabric
 from patronus.files import load_json, locked, save_text, whole
 from patronus.method import Method, checked_loss, to_unit
 from patronus.prepared import Prepared
+from patronus.rows import random_rows
 from patronus.seeds import seed_for
 from patronus.stage import Job, device, run
 
@@ -40,8 +41,7 @@ def work(job: Job) -> dict:
     images = data.images("train")
     torch.manual_seed(seed_for(*names, "initial"))
     model = checkpoint.build(cell.module, cell.shape, cell.code_dim, cell.model)
-    chosen = np.sort(np.random.default_rng(seed_for(*names, "prepare")).choice(
-        len(images), min(PREPARE_IMAGES, len(images)), replace=False))
+    chosen = random_rows(len(images), PREPARE_IMAGES, *names, "prepare")
     before = adopt_base(model, job)
     model.to(where).prepare(torch.from_numpy(np.asarray(images[chosen])).to(where))
     if not model.able("loss"):

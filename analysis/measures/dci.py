@@ -6,7 +6,7 @@ matters for one factor only, a factor is complete where one dimension tells it; 
 the accuracy of the trees on other images.
 
 Trees: scikit-learn's GradientBoostingClassifier, seed 0, defaults but for 50 trees in place of 100,
-fitted on the first 2,000 training codes and scored on the first 1,000 test codes. The three
+fitted on 2,000 random training codes and scored on 1,000 random test codes. The three
 measures share one set of fits, whose cost grows with codes, dimensions and factors (a factor of C
 classes counts C times): on one core about 3 s for 384 codes of 16 dimensions and 23 factors, two
 minutes for 2,000 codes of 100 dimensions and 40 factors, ten minutes where they have 512.
@@ -21,6 +21,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 
 from analysis.spec import Known, Labels, Row, Spec, Value
 from patronus.errors import NotApplicable
+from patronus.rows import random_rows
 
 TRAIN_N = 2_000
 TEST_N = 1_000
@@ -68,11 +69,11 @@ def completeness(importances: np.ndarray) -> float:
 
 
 def fit(codes: np.ndarray, labels: Labels) -> Fits:
-    """Trees of every factor on the first 2,000 codes (N, D), rows of unknown label left out."""
-    n = min(len(codes), len(labels), TRAIN_N)
-    codes = np.ascontiguousarray(codes[:n], dtype=np.float32)  # what the trees compute in
-    values = np.ascontiguousarray(labels.values[:n])
-    return _fit(codes.tobytes(), values.tobytes(), n)
+    """Trees of every factor on 2,000 random codes (N, D), rows of unknown label left out."""
+    rows = random_rows(len(codes), TRAIN_N, "dci", "train")
+    codes = np.ascontiguousarray(codes[rows], dtype=np.float32)  # what the trees compute in
+    values = np.ascontiguousarray(labels.values[rows])
+    return _fit(codes.tobytes(), values.tobytes(), len(rows))
 
 
 @lru_cache(maxsize=1)  # three measures ask for the same fits, one after the other
@@ -121,18 +122,18 @@ def _of_importances(number: Callable[[np.ndarray], float]) -> Callable[..., Valu
 
 def informativeness(codes: np.ndarray, labels: Labels, train_codes: np.ndarray,
                     train_labels: Labels) -> Value:
-    """Mean accuracy over factors on the first 1,000 test codes of trees fitted on training codes.
+    """Mean accuracy over factors on 1,000 random test codes of trees fitted on training codes.
 
     `detail` has what naming the most frequent value would score: rare attributes are easy.
     """
     fits = fit(train_codes, train_labels)
-    n = min(len(codes), len(labels), TEST_N)
-    found, frequent = accuracies(fits, codes[:n], labels[:n])
+    rows = random_rows(len(codes), TEST_N, "dci", "test")
+    found, frequent = accuracies(fits, codes[rows], labels[rows])
     kept = ~np.isnan(found)
     if not kept.any():
         raise NotApplicable("no label that varies in the training codes is known of a test code")
     names = np.array(labels.names)
-    return Value(float(found[kept].mean()), n, detail={
+    return Value(float(found[kept].mean()), len(rows), detail={
         "per_label": dict(zip(names[kept].tolist(), found[kept].tolist(), strict=True)),
         "most_frequent": dict(zip(names[kept].tolist(), frequent[kept].tolist(), strict=True)),
         "dropped": names[~kept].tolist(), "train_n": fits.n, "trees": TREES})

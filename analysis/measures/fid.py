@@ -2,9 +2,9 @@
 
 "FID" is said only of the official Inception features (clean-fid); with the classifier's features
 the names are FD-cls, rFD-cls and KD-cls. Unconditional samples for fid and kid; samples decoded
-from the codes of test images, random x_T, for rfid; images of a method's own sampler,
+from the codes of random test images, random x_T, for rfid; images of a method's own sampler,
 where it has one, for own_fid and own_fd_cls. Two references: the whole test split, and the
-training split (first 50,000). All need the same preparation, so lossless arrays come in.
+training split (50,000 of it, at random). All need the same preparation, so lossless arrays come in.
 """
 
 import numpy as np

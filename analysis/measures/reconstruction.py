@@ -1,4 +1,4 @@
-"""Reconstruction of test images from their codes: MSE, PSNR, SSIM.
+"""Reconstruction of random test images from their codes: MSE, PSNR, SSIM.
 
 Variant "inverted": x_T inverted from the image, which carries most of it by itself. Variant
 "random": random x_T, what the code alone carries. uint8 levels are divided by 255: data range
@@ -53,7 +53,7 @@ def _mean(function: Callable) -> Callable[..., Value]:
 
 def _spec(name: str, title: str, unit: str, direction: str, function: Callable) -> Spec:
     compute = _mean(function)
-    rows = tuple(Row(variant, compute, (f"samples.{samples}", "images.test"), "test")
+    rows = tuple(Row(variant, compute, (f"samples.{samples}", "images.sampled"), "test")
                  for variant, samples in (("inverted", "reconstruction"),
                                           ("random", "conditional")))
     return Spec(name=name, title=title, unit=unit, direction=direction, paired=True,

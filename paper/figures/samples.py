@@ -2,8 +2,8 @@
 # # Samples of every method
 #
 # Two sheets for each data set. Unconditional: codes drawn from the method's prior and random x_T
-# (random x_T alone where a method has no code). Conditional: the codes of the first test images,
-# above, with random x_T: what the code alone carries. No image is chosen: the first are shown.
+# (random x_T alone where a method has no code), the first ones. Conditional: the codes of random
+# test images, above, with random x_T: what the code alone carries. No image is chosen.
 
 # %% tags=["parameters"]
 NEEDS = {
@@ -16,6 +16,7 @@ NEEDS = {
 
 # %%
 import textwrap
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from paper import sheets, style
 from paper.given import given
 from patronus.files import load_json
+from patronus.rows import random_rows
 
 name, title, scale, out, inputs = given()
 
@@ -43,12 +45,23 @@ class Drawn:
     def name(self):
         return "\n".join(textwrap.wrap(self.cell["title"], 16))
 
-    def images(self, kind, count):
-        """The first ones, or the reason why there are none."""
+    @property
+    def rows(self):
+        """The test images of the conditional samples, ascending."""
+        return np.load(self.folder / "rows.npy")
+
+    def images(self, kind, places):
+        """Those at these places, or the reason why there are none."""
         path = self.folder / f"{kind}.npy"
         if path.is_file():
-            return np.load(path, mmap_mode="r")[:count]
+            return np.load(path, mmap_mode="r")[places]
         return load_json(self.folder / "none.json")[kind]
+
+
+def shared(found, *names):
+    """COLUMNS random ones, ascending, of the test images that every method was asked about."""
+    rows = reduce(np.intersect1d, [one.rows for one in found])
+    return rows[random_rows(len(rows), COLUMNS, *names)]
 
 
 def line(ax, name, images):
@@ -86,10 +99,13 @@ for one in sheets.each(inputs["data"]):
     dataset = one.about["dataset"]
     found = [method for method in drawn if method.cell["dataset"] == dataset]
     high = 2 if len(found) <= 8 else 1
-    lines = [(method.name, method.images("unconditional", high * COLUMNS)) for method in found]
+    lines = [(method.name, method.images("unconditional", slice(high * COLUMNS)))
+             for method in found]
     fig = sheet(one.about, lines, [high] * len(lines), "unconditional samples", *training(found))
     style.save(fig, out, f"{name}_{dataset}_unconditional")
-    lines = [("test images", one.test[:COLUMNS])]
-    lines += [(method.name, method.images("conditional", COLUMNS)) for method in found]
+    rows = shared(found, "samples", dataset)
+    lines = [("test images", one.test[rows])]
+    lines += [(method.name, method.images("conditional", np.searchsorted(method.rows, rows)))
+              for method in found]
     fig = sheet(one.about, lines, [1] * len(lines), "same code, new $x_T$", *training(found))
     style.save(fig, out, f"{name}_{dataset}_conditional")

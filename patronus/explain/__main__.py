@@ -16,7 +16,7 @@ from patronus.explain.where import fires
 from patronus.files import load_json, save_json, save_npz
 from patronus.method import Method
 from patronus.prepared import Prepared
-from patronus.seeds import seed_for
+from patronus.rows import shuffled_rows
 from patronus.stage import Job, device, run
 
 NEEDED = ("encode", "decode", "invert", "locate")
@@ -43,7 +43,7 @@ def explain(job: Job, model: Method, data: Prepared) -> dict[str, dict[str, np.n
         if not model.able(ability):  # known before hours are spent
             raise model.cannot(ability)
     settings, dataset = job.cell.explain, job.cell.dataset
-    rows = random_rows(len(data.images("test")), settings.images, dataset)
+    rows = shuffled_rows(len(data.images("test")), settings.images, "explain", dataset)
     images = np.array(data.images("test")[rows])
     codes = np.load(job.folder("codes") / "test.npy")
     given = inverted(model, images, settings)
@@ -54,12 +54,6 @@ def explain(job: Job, model: Method, data: Prepared) -> dict[str, dict[str, np.n
             "where": {"dims": dims, "images": images, **fires(model, given.x0, dims, settings)},
             "when": emergence(model, given, what, settings),
             "edits": edits(model, given, what, rows, dataset, settings)}
-
-
-def random_rows(count: int, wanted: int, dataset: str) -> np.ndarray:
-    """Rows of test images, the same for every method of a data set."""
-    rng = np.random.default_rng(seed_for("explain", dataset))
-    return np.sort(rng.choice(count, min(wanted, count), replace=False))
 
 
 def about(job: Job, data: Prepared) -> dict:

@@ -136,6 +136,7 @@ def toy(tmp_path, monkeypatch):
     for name, images in (("unconditional", truth[::-1]), ("conditional", truth[:40]),
                          ("reconstruction", truth[:40])):
         save_npy(_job("samples").out / f"{name}.npy", images)
+    save_npy(_job("samples").out / "rows.npy", np.arange(40))
     save_json(_job("samples").out / "none.json", {"own": "it has no sampler of its own"})
     save_json(_job("checkpoints").out / "record.json", {"found": {"images_seen": 640}})
     save_npz(_job("interventions").out / "interventions.npz", **_interventions())

@@ -7,6 +7,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from analysis.measures import dci
 from analysis.spec import Labels
 from patronus.errors import NotApplicable
+from patronus.rows import random_rows
 
 RNG = np.random.default_rng
 
@@ -97,15 +98,15 @@ def test_the_same_codes_give_the_same_bytes_when_fitted_anew():
     assert dci.fit(codes[::-1], labels).importances.tobytes() != first.tobytes()
 
 
-def test_only_the_first_codes_are_used(monkeypatch):
+def test_only_some_codes_are_used_and_they_are_random_ones(monkeypatch):
     monkeypatch.setattr(dci, "TRAIN_N", 60)
     monkeypatch.setattr(dci, "TEST_N", 40)
     codes, labels = _codes_and_labels()
     others, truths = _codes_and_labels(80, seed=1)
     whole = dci.informativeness(others, truths, codes, labels)
-    part = dci.informativeness(others[:40], truths[:40], codes[:60], labels[:60])
+    train, test = random_rows(120, 60, "dci", "train"), random_rows(80, 40, "dci", "test")
+    part = dci.informativeness(others[test], truths[test], codes[train], labels[train])
     assert whole == part and whole.n == 40 and whole.detail["train_n"] == 60
-    assert dci.fit(codes[:50], labels).n == 50, "labels may go on where the codes have ended"
 
 
 def test_unknown_labels_are_left_out_and_factors_that_do_not_vary_are_named():

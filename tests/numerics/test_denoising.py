@@ -136,14 +136,6 @@ def test_one_image_cannot_be_shuffled():
         denoising.derangement(1)
 
 
-def test_rows_are_distinct_and_those_of_the_data_set():
-    rows = denoising.random_rows(100, 30, "celeba")
-    assert len(set(rows)) == 30 and (np.diff(rows) > 0).all() and rows.max() < 100
-    assert np.array_equal(rows, denoising.random_rows(100, 30, "celeba"))
-    assert not np.array_equal(rows, denoising.random_rows(100, 30, "ffhq"))
-    assert np.array_equal(denoising.random_rows(5, 30, "celeba"), np.arange(5))
-
-
 # comparisons
 
 

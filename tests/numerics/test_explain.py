@@ -10,10 +10,11 @@ from patronus import checkpoint
 from patronus.config import Explain, load_study
 from patronus.diffusion import Diffusion
 from patronus.explain import edit, ranks, what, when, where
-from patronus.explain.__main__ import random_rows, work
+from patronus.explain.__main__ import work
 from patronus.files import load_json, save_json, save_npy
 from patronus.method import Located, Method, to_unit
 from patronus.model import Model
+from patronus.rows import shuffled_rows
 from patronus.stage import Job
 
 SIDE, ROWS, COLUMNS = 12, 2, 3  # square j paints j + 1 waves in a 12 px square of a 2x3 grid
@@ -618,7 +619,7 @@ def test_the_stage_writes_what_was_agreed(tmp_path, monkeypatch):
             assert {str(arrays[key].dtype) for key in pictures} == {"uint8"}
     found, test = np.load(job.out / "what.npz"), np.load(job.folder("data") / "test.npy")
     np.testing.assert_array_equal(found["images"], test[found["rows"]])
-    np.testing.assert_array_equal(found["rows"], random_rows(9, 4, "celeba"))
+    np.testing.assert_array_equal(found["rows"], shuffled_rows(9, 4, "explain", "celeba"))
     assert np.load(job.out / "when.npz")["improvement"].dtype == np.float32
     assert load_json(job.out / "what.json") == {
         "dataset": "celeba", "title": "A set", "method": "patronus", "recipe": "published",

@@ -182,11 +182,11 @@ def test_batches_do_not_matter(size):
 
 
 def test_images_and_noise_depend_on_names_only():
-    rows = interventions.random_rows(50, 10, "celeba")
+    rows = interventions.random_order(50, 10, "celeba")
     assert sorted(set(rows)) != list(rows)
-    np.testing.assert_array_equal(interventions.random_rows(50, 20, "celeba")[:10], rows)
-    assert list(interventions.random_rows(50, 10, "ffhq")) != list(rows)
-    assert len(interventions.random_rows(3, 10, "celeba")) == 3
+    np.testing.assert_array_equal(interventions.random_order(50, 20, "celeba")[:10], rows)
+    assert list(interventions.random_order(50, 10, "ffhq")) != list(rows)
+    assert len(interventions.random_order(3, 10, "celeba")) == 3
 
 
 def test_noise_moves_a_picture_as_far_as_its_parts_are_large():
@@ -473,7 +473,7 @@ def test_the_stage_writes_what_it_promises(place):
     assert about["outputs"] == list(NAMES[:3])  # "Never" takes one value
     assert [part["negated"] for part in about["parts"]] == [False, True, False]
     assert about["reference"] == "toys"
-    np.testing.assert_array_equal(arrays["rows"], interventions.random_rows(12, 5, "toys"))
+    np.testing.assert_array_equal(arrays["rows"], interventions.random_order(12, 5, "toys"))
     assert about["shortcut"] is None and about["classifier"] == {"Hat": 0.9}
     shapes = {"codes": (8, 3, 5, 5), "probabilities": (8, 3, 5, 3), "codes_recon": (2, 5, 5),
               "probabilities_recon": (2, 5, 3), "share": (8, 3, 5), "labels": (5, 3),

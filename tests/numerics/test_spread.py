@@ -167,7 +167,7 @@ def test_all_images_give_the_row_of_the_table(name, variant):
     ("realised", "inverted", {"interventions.codes": 2, "interventions.rows": 0}),
     ("dci_informativeness", "test", {"codes.test": 0, "labels.test": 0}),
     ("fd_cls", "train", {"features.classifier.unconditional": 0}),
-    ("psnr", "random", {"samples.conditional": 0, "images.test": 0}),
+    ("psnr", "random", {"samples.conditional": 0, "images.sampled": 0}),
     ("truth_iou", "any", {"interventions.truth_iou_any": 1}),
     ("conditioning", "test", {"denoising.mse": 1}), ("tad", "train", {}), ("consistency", "", {})])
 def test_images_are_chosen_where_there_are_images(name, variant, axes):

@@ -75,6 +75,7 @@ def sampled(results: Path, dataset: str) -> None:
         samples.mkdir(parents=True)
         trained.mkdir(parents=True)
         np.save(samples / "unconditional.npy", images)
+        np.save(samples / "rows.npy", np.arange(13))
         if method == "patronus":
             np.save(samples / "conditional.npy", images)
         else:
