@@ -5,9 +5,9 @@
 Asks a trained Patronus (its `data`, `checkpoints` and `references` folders) for images from the
 codes of random test images and fixed noise. All solvers here follow one deterministic path, so an
 image by few steps is compared with the same one by 1000 steps of DDIM (root mean square, levels of
-0 to 255), and all of them with the test images (FD-cls, Frechet distance in the set's own classifier's
-features), bootstrapped over images. Good enough is a way whose distance is within 2 % of that of
-1000 steps, 95 % interval and all. Seconds are of processor time on a CPU. What is done is kept in
+0 to 255), and all of them with the test images (FD-cls, the Frechet distance in the features of the
+set's own classifier), bootstrapped over images. Good enough is a way whose distance is within 2 %
+of that of 1000 steps, 95 % interval and all. Seconds are of processor time on a CPU. What is done is kept in
 work/benchmarks: a run that was stopped goes on.
 """
 

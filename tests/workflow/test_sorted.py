@@ -184,16 +184,15 @@ def by_heads(tables, patched) -> pd.DataFrame:
 
 
 def test_every_measure_of_a_sorted_set_is_that_of_the_shuffled_one(tables):
-    """Within the intervals, where there are any; else within what another choice of rows changes."""
+    """Within the intervals, where there are any; else within what other rows change."""
     one, other = (tables[name].dropna(subset="value") for name in ("sorted", "shuffled"))
     assert len(one) > 40 and one.index.equals(other.index)
     ends = one["low"].notna() & other["low"].notna()
     apart = ends & ((one["low"] > other["high"]) | (one["high"] < other["low"]))
     assert not apart.any(), one.index[apart].tolist()
-    distance = one.index.get_level_values("measure").str.contains("fd_cls|kd_cls") & ~ends
-    ratio = (one["value"] / other["value"])[distance]
-    assert len(ratio) and ratio.between(1 / 4, 4).all()
-    assert (one["value"] - other["value"])[~ends & ~distance].abs().max() < 0.2
+    ratio = (one["value"] / other["value"])[one.index.get_level_values(0).str.contains("fd_cls")]
+    assert len(ratio) and ratio.between(0.5, 2).all()
+    assert (one["value"] - other["value"])[~ends].abs().max() < 0.2
 
 
 def test_the_first_rows_of_a_sorted_set_would_fail_that(tables, by_heads):
@@ -201,6 +200,6 @@ def test_the_first_rows_of_a_sorted_set_would_fail_that(tables, by_heads):
         return table.loc[row, "value"]
 
     row = ("rfd_cls", "test", "classifier")
-    assert of(by_heads, *row) > 4 * max(of(tables[name], *row) for name in tables)
+    assert of(by_heads, *row) > 2.5 * max(of(tables[name], *row) for name in tables)
     rows = np.load(job("samples", "sorted").out / "rows.npy")
     assert rows.tolist() == list(range(TAKEN))
