@@ -30,7 +30,7 @@ def table(study: Study) -> pd.DataFrame:
         if not _record(cell).is_file():  # written last: without it nothing is whole
             holes.append(f"{_name(cell)} (no {_record(cell)})")
             continue
-        rows = _read(cell.folder("measures") / "measures.csv")
+        rows = read(cell.folder("measures") / "measures.csv")
         holes += _differences(cell, rows)
         parts.append(_with_cell(cell, study, rows))
     if holes:
@@ -56,12 +56,18 @@ def _record(cell: Cell) -> Path:
     return cell.folder("measures") / "record.json"
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """A cell's rows: numbers exactly as written (NaN = n/a), everything else as text."""
+def read(path: Path) -> pd.DataFrame:
+    """Rows of a measures.csv: numbers exactly as written (NaN = n/a), everything else as text.
+
+    Raises Problem for a file with other columns.
+    """
     kinds = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(NUMBERS, "float64")
     kinds |= dict.fromkeys(COUNTS, "Int64")
-    return pd.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip",
-                       na_values=dict.fromkeys((*NUMBERS, *COUNTS), [""]))
+    found = pd.read_csv(path, dtype=kinds, keep_default_na=False, float_precision="round_trip",
+                        na_values=dict.fromkeys((*NUMBERS, *COUNTS), [""]))
+    if list(found) != COLUMNS:
+        raise Problem(f"{path}: was written by another version of the measures; rerun measures")
+    return found
 
 
 def _differences(cell: Cell, rows: pd.DataFrame) -> list[str]:

@@ -7,8 +7,8 @@ codes of random test images and fixed noise. All solvers here follow one determi
 image by few steps is compared with the same one by 1000 steps of DDIM (root mean square, levels of
 0 to 255), and all of them with the test images (FD-cls, the Frechet distance in the features of the
 set's own classifier), bootstrapped over images. Good enough is a way whose distance is within 2 %
-of that of 1000 steps, 95 % interval and all. Seconds are of processor time on a CPU. What is done is kept in
-work/benchmarks: a run that was stopped goes on.
+of that of 1000 steps, 95 % interval and all. Seconds are of processor time on a CPU. What is done
+is kept in work/benchmarks: a run that was stopped goes on.
 """
 
 import hashlib

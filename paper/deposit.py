@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from analysis import collect
 from patronus.config import Cell, Study, load_study
 from patronus.errors import Problem, guarded
 from patronus.files import load_json, save_text
@@ -75,7 +76,9 @@ def card(cell: Cell, numbers: int, whole: bool) -> str:
         f"{record['device'].get('gpu', str(record['device'].get('threads')) + ' CPU thread')}; "
         f"recipe `{cell.recipe}` with lr {train.lr:g}, EMA {train.ema}, at scale `{cell.scale}`; "
         f"{commit_of(record)}.{clipping(record)}", "",
-        "**Scores** (95 % intervals where the measure has them):", "", *scores(cell), "",
+        "**Scores**, with n images (or what else is counted) and D dimensions or parts. What is "
+        "beside a value says what it is and over what; none covers another training:", "",
+        *scores(cell), "",
         LIMITS.replace("\n", " "), "",
         f"    patronus explain IMAGE --model {OUT.relative_to(ROOT) / cell.scale}/checkpoints/"
         f"{cell_folder(cell)}" if whole else
@@ -101,17 +104,19 @@ def scores(cell: Cell) -> list[str]:
     file = cell.folder("measures") / "measures.csv"
     if not file.is_file():
         return ["Not measured."]
-    table = pd.read_csv(file, keep_default_na=False, na_values={
-        column: [""] for column in ("value", "low", "high", "n")})
+    table = collect.read(file)
     table = table[table["value"].notna()]
-    rows = [f"| {one.measure} | {one.variant} | {one.value:.4g} | {interval(one)} | {one.n:.0f} | "
-            f"{one.split} |" for one in table.itertuples()]
-    return ["| measure | variant | value | interval | n | split |", "|---|---|---|---|---|---|",
-            *rows]
+    rows = [f"| {one.measure} | {one.variant} | {one.value:.4g} | {beside(one)} | {one.n:.0f} | "
+            f"{'' if pd.isna(one.d) else one.d} | {one.split} |" for one in table.itertuples()]
+    return ["| measure | variant | value | beside it | n | D | split |", f"|{'---|' * 7}", *rows]
 
 
-def interval(one) -> str:
-    return f"{one.low:.4g} to {one.high:.4g}" if pd.notna(one.low) else ""
+def beside(one) -> str:
+    """What stands beside a value: the ends, what they are and over what, for both questions."""
+    found = [(one.low, one.high, one.level, one.resamples),
+             (one.low_new, one.high_new, "95 %", one.resamples_new)]
+    return "; ".join(f"{low:.4g} to {high:.4g} ({level} over {over})"
+                     for low, high, level, over in found if pd.notna(low))
 
 
 def carry_paper(folder: Path, out: Path) -> list[str]:

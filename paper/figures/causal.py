@@ -7,12 +7,12 @@
 # are images without the part: absent by label, and not seen by the classifier in the
 # reconstruction. (a) To the largest value that any test image has (max). (b) To three times as far
 # from the median, beyond what any image has, as the paper's own extrapolations go. Each with x_T
-# inverted from the image and with a random x_T. Lines are 95 % Wilson intervals. Two controls, with
-# inverted x_T: the dimension chosen by codes shuffled between images (mean over permutations), and
-# the same procedure on a model whose encoder was never trained. Names ending in "= 0" are parts
-# seen where that label is 0. Right: the four parts of highest success in (b). The first random test
-# images, none chosen: the reconstruction, and the dimension raised as in (a) and as in (b). ✓ the
-# part is now seen, ✗ it is not, – not counted.
+# inverted from the image and with a random x_T. Lines are 95 % intervals over the images counted
+# (Wilson). Two controls, with inverted x_T: the dimension chosen by codes shuffled between images
+# (mean over permutations), and the same procedure on a model whose encoder was never trained. Names
+# ending in "= 0" are parts seen where that label is 0. Right: the four parts of highest success in
+# (b). The first random test images, none chosen: the reconstruction, and the dimension raised as in
+# (a) and as in (b). ✓ the part is now seen, ✗ it is not, – not counted.
 
 # %% tags=["parameters"]
 NEEDS = {

@@ -5,9 +5,9 @@
 # own s, given the s of another image, and by the same denoiser without condition. Below: the first
 # two against the third; below zero the error is smaller. What lies between the two curves is what
 # the code tells of its image; what both have in common is another network, not the code. Bands are
-# 95 % bootstrap intervals over images, for each t by itself (of 50 such intervals two or three miss
-# the truth by chance); one training of each says nothing of the spread between trainings. All see
-# the same images, noise and times. The comparison is fair only where both denoisers were trained
+# 95 % intervals over images, as are the brackets, for each t by itself (of 50 two or three miss the
+# truth by chance); one training of each says nothing of the spread between trainings. All see the
+# same images, noise and times. The comparison is fair only where both denoisers were trained
 # equally long by the same recipe: the small print says how they were. Where a study has no such
 # denoiser, the lower panel sets the s of another image against the own one.
 

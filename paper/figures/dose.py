@@ -5,8 +5,9 @@
 # part in which a classifier sees it once the code dimension that tells it best is set to a value,
 # the same for all images: the 5 %, 50 % and 95 % quantile of test images, the largest of them
 # (max), and, if the scale goes there, two and three times as far from the median, where no image
-# lies. x_T inverted from the image. Bands are 95 % Wilson intervals. Where only the last values
-# draw a part, the dimension knows it but images never need that much of it.
+# lies. x_T inverted from the image. Bands are 95 % intervals over the images counted (Wilson).
+# Where only the last values draw a part, the dimension knows it but images never need that much of
+# it.
 
 # %% tags=["parameters"]
 NEEDS = {

@@ -6,12 +6,12 @@
 # at τ is where the mean first reaches half of its final gain; a prototype that never gains has
 # none. In the order they emerge, under the patch that is drawn in the end. (b) The same means
 # together, dots at τ. (c) τ against the spectral centroid of these patches, with Spearman's ρ and
-# its bootstrap 95 % interval: if coarse patterns come first, ρ is negative. There is no ρ (n/a) of
-# fewer than five prototypes, or where all emerge at once. (d) Within a change: of what the raised
-# prototypes have changed in the end, the share that is there in the prediction of x₀ at time t, of
-# its coarse part (at most four cycles over the image) and of the rest, means over the prototypes.
-# Dashed: the same of the difference of two test images, with nothing raised; a prototype's own
-# order is what differs from it.
+# its 95 % interval over prototypes: if coarse patterns come first, ρ is negative. There is no ρ
+# (n/a) of fewer than five prototypes, or where all emerge at once. (d) Within a change: of what the
+# raised prototypes have changed in the end, the share that is there in the prediction of x₀ at time
+# t, of its coarse part (at most four cycles over the image) and of the rest, means over the
+# prototypes. Dashed: the same of the difference of two test images, with nothing raised; a
+# prototype's own order is what differs from it.
 
 # %% tags=["parameters"]
 NEEDS = {

@@ -8,8 +8,8 @@
 # value and chance (the two gray lines), and the median no farther than that from the value of all;
 # where none is, ~ says how many would be, were the band to go on narrowing as a mean's does.
 # (b) The same interventions, on few images and dimensions, with 3 to 50 steps of DDIM. Gray: as
-# wide as the 95 % interval that the measure has at 50 steps; a number of steps is enough
-# (triangle) from where on the value lies within it. "not told": no interval, or at chance.
+# wide as the 95 % interval over images that the measure has at 50 steps; a number of steps is
+# enough (triangle) from where on the value lies within it. "not told": no interval, or at chance.
 
 # %% tags=["parameters"]
 NEEDS = {

@@ -11,7 +11,7 @@
 # the final gain is reached. Five prototypes, evenly from the first to the last to emerge; beside
 # the curves, from left to right in that order, the image x₀, the edited image x′ with the patch
 # nearest to the prototype, and the patch. ρ: rank correlation of τ with the mean spatial frequency
-# of the patches over all prototypes followed (95 % bootstrap interval); negative where low
+# of the patches over all prototypes followed (95 % interval over them); negative where low
 # frequencies come first.
 
 # %% tags=["parameters"]

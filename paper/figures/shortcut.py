@@ -8,11 +8,11 @@
 # the same method without that tie: what both show is how the parts overlap, what only the left one
 # shows is the shortcut. Gray: an attribute no training image has, or all have.
 # (b) The outlined pairs: the change of P(b) in both models, and the score, which is their
-# difference; 95 % bootstrap intervals over images. Below, what the best dimension of a tells in
-# untied test images: AUROC for a among images alike in b (full), and for b among images alike in a
-# (open). One that learned a tells a; one that took the shortcut tells b. (c) The first pair in the
-# first random test images, none chosen: the reconstruction above, the same with the best dimension
-# of a raised below, and P(b) in both. One such figure for each data set that ties attributes.
+# difference; 95 % intervals over test images. Below, what the best dimension of a tells in untied
+# test images: AUROC for a among images alike in b (full), and for b among images alike in a (open).
+# One that learned a tells a; one that took the shortcut tells b. (c) The first pair in the first
+# random test images, none chosen: the reconstruction above, the same with the best dimension of a
+# raised below, and P(b) in both. One such figure for each data set that ties attributes.
 
 # %% tags=["parameters"]
 NEEDS = {

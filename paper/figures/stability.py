@@ -3,12 +3,13 @@
 #
 # Do two trainings that differ only in their seed find the same dimensions? (a) The dimensions of
 # two seeds are matched one to one by |Pearson| of their activations on the same test images
-# (Hungarian assignment); a mark is the mean over the matched pairs for two seeds. Gray: the same
-# after shuffling the images of one seed, mean to 95 % quantile. (b) Linear CKA of the codes, with
-# the same null. A code of what every image shares, such as brightness, is stable without any
-# training: compare with the untrained encoder. (c) Matched prototypes of two seeds, evenly from
-# the best matched to the worst, each as drawn when raised to its largest activation: x′ with the
-# box of the prototype, and the patch.
+# (Hungarian assignment); a mark is the mean over the matched pairs for two seeds, and the numbers
+# are those of the marks (of more than three the lowest and the highest). Gray: the same after
+# shuffling the images of one seed, mean to 95 % quantile. (b) Linear CKA of the codes, with the
+# same null. A code of what every image shares, such as brightness, is stable without any training:
+# compare with the untrained encoder. (c) Matched prototypes of two seeds, evenly from the best
+# matched to the worst, each as drawn when raised to its largest activation: x′ with the box of the
+# prototype, and the patch.
 
 # %% tags=["parameters"]
 NEEDS = {
@@ -59,6 +60,13 @@ chosen = [both[i] for i in np.linspace(0, len(both) - 1, min(SHOWN, len(both))).
 
 
 # %%
+def printed(values):
+    """Each pair's number; of many the lowest and the highest."""
+    if len(values) > 3:
+        return f"{min(values):.2f} to {max(values):.2f}\n({len(values)} pairs)"
+    return "\n".join(f"{value:.2f}" for value in sorted(values))
+
+
 def compare(ax, key, label):
     """A row for each method: pairs of seeds as marks, their nulls as gray bars."""
     for y, found in enumerate(results):
@@ -71,6 +79,7 @@ def compare(ax, key, label):
         ax.plot(low, y, "|", color=NULL, ms=7, mew=1.2, zorder=1)
         ax.plot(values, np.full(len(values), y), "o", color=style.MARK, ms=3.5, mew=0.4,
                 mec="white", zorder=2)
+        ax.text(1.03, y, printed(values), fontsize=6, va="center")
     ax.set(xlim=(-0.02, 1.02), ylim=(len(results) - 0.5, -0.5), xlabel=label)
     ax.set_yticks(range(len(results)), [found["method_title"] for found in results])
     style.plain(ax)

@@ -5,9 +5,9 @@
 # there are glasses (0.5: by chance, 1: always). Test images keep no tie. Above, the shortcut score
 # of the pair both ways: the mean change of the probability that a classifier, trained without the
 # tie, gives to the second part when the five dimensions that tell most of the first are raised,
-# less the same in a model trained without the tie; bars are 95 % bootstrap intervals over test
-# images, of one training each. A score that can be trusted is 0 at 0.5 and rises. Below, the AUROC
-# of the absolute score for finding the two planted pairs among all pairs of attributes.
+# less the same in a model trained without the tie; bars are 95 % intervals over test images, of one
+# training each. A score that can be trusted is 0 at 0.5 and rises. Below, the AUROC of the absolute
+# score for finding the two planted pairs among all pairs of attributes.
 
 # %% tags=["parameters"]
 NEEDS = {
