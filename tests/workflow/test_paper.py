@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from analysis.asking import KINDS
+from analysis.collect import CELL_COLUMNS
+from analysis.spec import COLUMNS
 from paper import catalogue, render, table
 from patronus.config import Cell, Dataset, Study
 from patronus.errors import NotApplicable, Problem
@@ -71,7 +73,7 @@ def measured() -> pd.DataFrame:
                     "value": None if none else 0.5 + 0.2 * seed, "n": None if none else 50,
                     "split": "test", "unit": "AUROC", "images_seen": 345,
                     "reason": f"{method} has no code" if none else None})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*CELL_COLUMNS, *COLUMNS])
 
 
 @pytest.fixture
