@@ -10,6 +10,7 @@ import string
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 import yaml
@@ -47,6 +48,7 @@ class Column:
     digits: int
 
 
+UNKNOWN = ("value", "low", "high", "low_new", "high_new", "n", "d")  # numbers that may be absent
 COLUMNS = {column.key: column for column in (
     Column("tad", "TAD ↑", 2),
     Column("captured", "Captured ↑", 1),
@@ -282,6 +284,14 @@ def _stacked(heading: str) -> str:
 
 def tex(text: str) -> str:
     return "".join(TEX.get(letter, letter) for letter in text)
+
+
+def read(path: str | Path | TextIO) -> pd.DataFrame:
+    """measures/table.csv: an empty cell of a number is unknown, one of a text is an empty text.
+
+    So a measure without variants keeps its rows where pandas groups by variant.
+    """
+    return pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(UNKNOWN, [""]))
 
 
 def save(found: pd.DataFrame, out: str, name: str, title: str) -> None:

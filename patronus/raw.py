@@ -5,6 +5,7 @@ imports this module at every start.
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from patronus.config import Cell, Dataset
@@ -57,10 +58,11 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
             for entry in entries:
                 if entry.name[0] == ".":
                     continue
-                if entry.is_dir():
-                    todo.append(Path(entry.path))
-                elif entry.is_file():
-                    found[os.path.relpath(entry.path, folder)] = entry.stat()
+                with suppress(OSError):  # a link to nothing or to itself: the reader names it
+                    if entry.is_dir():
+                        todo.append(Path(entry.path))
+                    elif entry.is_file():
+                        found[os.path.relpath(entry.path, folder)] = entry.stat()
     return iter(sorted(found.items()))
 
 

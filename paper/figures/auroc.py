@@ -25,7 +25,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
-from paper import style
+from paper import style, table
 from paper.given import given
 from patronus.files import load_json
 
@@ -43,7 +43,7 @@ for path in map(Path, inputs["details"]):
     rows += [(dataset, method, attribute, value, found["best_auroc_shuffled"][attribute])
              for attribute, value in found.get("best_auroc", {}).items()]
 scores = pd.DataFrame(rows, columns=["dataset", "method", "attribute", "auroc", "chance"])
-measured = pd.read_csv(inputs["table"][0])
+measured = table.read(inputs["table"][0])
 measured = measured[measured["dataset"].isin(SETS)]
 titles = measured.groupby("method", sort=False)["method_title"].first()
 with_code = [method for method in titles.index if method in set(scores["method"])]

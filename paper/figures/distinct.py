@@ -21,10 +21,9 @@ NEEDS = {
 }
 
 # %%
-import pandas as pd
 from matplotlib import pyplot as plt
 
-from paper import ablation, style
+from paper import ablation, style, table
 from paper.given import given
 from patronus.files import load_json
 
@@ -36,7 +35,7 @@ models = [load_json(path) for path in inputs["models"]]
 varied = [(model["model"]["distinct_delta"], model["about"]["method"]) for model in models
           if model["about"]["method"].startswith("distinct_")]
 settings = [("off", off["about"]["method"])] + [(f"{d:g}", method) for d, method in sorted(varied)]
-measured = pd.read_csv(inputs["table"][0])
+measured = table.read(inputs["table"][0])
 measured = measured[measured["dataset"] == off["about"]["dataset"]]
 
 # %%

@@ -23,10 +23,9 @@ NEEDS = {
 }
 
 # %%
-import pandas as pd
 from matplotlib import pyplot as plt
 
-from paper import ablation, style
+from paper import ablation, style, table
 from paper.given import given
 from patronus.files import load_json
 
@@ -35,7 +34,7 @@ name, title, scale, out, inputs = given()
 style.use()
 base = load_json(inputs["base"][0])
 models = [load_json(path) for path in inputs["models"]]
-measured = pd.read_csv(inputs["table"][0])
+measured = table.read(inputs["table"][0])
 measured = measured[measured["dataset"] == base["about"]["dataset"]]
 
 

@@ -9,12 +9,11 @@
 NEEDS = {"table": {"stage": "measures", "files": ["table.csv"]}}
 
 # %%
-import pandas as pd
 
-from paper import blocks
+from paper import blocks, table
 from paper.given import given
 
 name, title, scale, out, inputs = given()
 
-found = blocks.entries(pd.read_csv(inputs["table"][0]))
+found = blocks.entries(table.read(inputs["table"][0]))
 blocks.save(found, out, name, title)

@@ -13,14 +13,13 @@ NEEDS = {
 }
 
 # %%
-import pandas as pd
 
 from paper import table
 from paper.given import given
 
 name, title, scale, out, inputs = given()
 
-measured = pd.read_csv(inputs["table"][0])
+measured = table.read(inputs["table"][0])
 found = table.entries(measured[measured["dataset"] == "celeba"],
                       ["tad", "captured", "latent_score", "fid", "rfid", "fd_cls", "rfd_cls"])
 table.save(found, out, name, title)

@@ -1,5 +1,6 @@
 """The table of every measure: nothing left out, one page wide, honest about spread and reasons."""
 
+import io
 import itertools
 import re
 from functools import cache
@@ -44,7 +45,12 @@ def ends(spec, value: float) -> dict:
 
 @cache
 def sheets(*seeds: int) -> list[blocks.Sheet]:
-    return list(blocks.sheets(blocks.entries(measured(seeds)), "Every measure", "measures"))
+    return list(blocks.sheets(blocks.entries(stored(measured(seeds))), "Every measure", "measures"))
+
+
+def stored(rows: pd.DataFrame) -> pd.DataFrame:
+    """As users' tables are: written to a file and read from it."""
+    return table.read(io.StringIO(rows.to_csv(index=False)))
 
 
 def shown(some: list[blocks.Sheet], name: str) -> dict[str, str]:
@@ -63,7 +69,7 @@ def test_every_measure_stands_in_one_column_of_each_data_set():
         assert sorted(titles) == sorted(f"{s.title} {'↑' if s.direction == 'higher' else '↓'}"
                                         for s in specs().values())
     assert len({sheet.name for sheet in made}) == len(made)
-    found = blocks.entries(measured())
+    found = blocks.entries(stored(measured()))
     assert len(found) == 2 * len(METHODS) * len(specs())
     assert set(found["mean"].dropna()) == {1.5}  # the headline is the first variant
 
@@ -169,3 +175,14 @@ def test_latex_has_all_tables_on_their_sides(tmp_path, monkeypatch):
     assert r"\shortstack[l]{" in text and "−" not in text and "↑" not in text
     assert (tmp_path / "measures.md").read_text().count("**Every measure.") == len(sheets(0))
     assert len(pd.read_csv(tmp_path / "measures.csv")) == len(blocks.entries(measured()))
+
+
+def test_no_measured_value_is_missing_from_the_table():
+    """Of every measure, those without variants included, whatever stands in its row of the file."""
+    rows = measured()
+    headline = {spec.name: spec.rows[0].variant for spec in specs().values()}
+    first = rows[[headline[m] == v for m, v in zip(rows["measure"], rows["variant"], strict=True)]]
+    found = blocks.entries(stored(rows))
+    assert "" in set(first["variant"])
+    assert found["mean"].notna().sum() == first.groupby(
+        ["dataset", "method", "measure"])["value"].max().notna().sum()
