@@ -39,8 +39,9 @@ def sampling(about: dict) -> plt.Figure:
     style.sign(fig, style.note(
         about["title"], about["generated"], about["scale"],
         f"{about['method']}, seed {about['seed']}, {about['images_seen']:,} images seen, "
-        f"n = {about['count']} images from codes of test images; bars: 95 % of bootstraps; labels: "
-        f"steps, steps/steps kept; {about['device']}, {about['threads']} thread"))
+        f"n = {about['count']} images from codes of test images; bars: 95 % intervals over "
+        f"{about['over']}; labels: steps, steps/steps kept; {about['device']}, "
+        f"{about['threads']} thread"))
     return fig
 
 

@@ -72,11 +72,17 @@ class Column:
         n = counted("n", own["n"], own["n_max"], self.spec.resamples)
         d = counted("D", own["d"], own["d_max"], self.spec.across)
         chance = f"chance: {self.spec.chance}" if self.spec.chance else ""
-        spec = self.spec
-        over = f"{ABOUT_ENDS[spec.level]} over {spec.resamples}" if spec.level else ""
-        parts = (variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", d, over,
-                 chance)
+        parts = (variant, joined(own["unit"]), f"{n} ({split})" if n and split else "", d,
+                 *over(own), chance)
         return f"{self.spec.title}: " + ", ".join(filter(None, parts))
+
+
+def over(own: pd.DataFrame) -> list[str]:
+    """What the ends are over that the entries of a measure show; nothing where they show none."""
+    ends = [f"{ABOUT_ENDS[level]} over {joined(rows['resamples'])}"
+            for level, rows in own.groupby("level")]
+    new = joined(own["resamples_new"])
+    return [*ends, f"[ ] below over {new}"] if new else ends
 
 
 def counted(letter: str, low: pd.Series, high: pd.Series, what: str) -> str:

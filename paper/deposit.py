@@ -78,7 +78,7 @@ def card(cell: Cell, numbers: int, whole: bool) -> str:
         f"{commit_of(record)}.{clipping(record)}", "",
         "**Scores**, with n images (or what else is counted) and D dimensions or parts. What is "
         "beside a value says what it is and over what; none covers another training:", "",
-        *scores(cell), "",
+        *scores(cell.folder("measures") / "measures.csv"), "",
         LIMITS.replace("\n", " "), "",
         f"    patronus explain IMAGE --model {OUT.relative_to(ROOT) / cell.scale}/checkpoints/"
         f"{cell_folder(cell)}" if whole else
@@ -99,15 +99,15 @@ def coded(cell: Cell) -> bool:
     return not (cell.folder("codes") / "none.json").is_file()
 
 
-def scores(cell: Cell) -> list[str]:
-    """Lines of a table of all measures that have a value."""
-    file = cell.folder("measures") / "measures.csv"
+def scores(file: Path) -> list[str]:
+    """Lines of a table of all measures in a measures.csv that have a value."""
     if not file.is_file():
         return ["Not measured."]
     table = collect.read(file)
     table = table[table["value"].notna()]
-    rows = [f"| {one.measure} | {one.variant} | {one.value:.4g} | {beside(one)} | {one.n:.0f} | "
-            f"{'' if pd.isna(one.d) else one.d} | {one.split} |" for one in table.itertuples()]
+    rows = [f"| {one.measure} | {one.variant} | {one.value:.4g} | {beside(one)} | "
+            f"{'' if pd.isna(one.n) else one.n} | {'' if pd.isna(one.d) else one.d} | "
+            f"{one.split} |" for one in table.itertuples()]
     return ["| measure | variant | value | beside it | n | D | split |", f"|{'---|' * 7}", *rows]
 
 

@@ -147,7 +147,7 @@ def test_chance_stands_in_the_last_row_or_in_the_notes():
                                 "see below" if spec.chance else "–")
     notes = {note for sheet in made for note in sheet.notes}
     assert ("Locality: inverted, times chance, n = 50 images (test), D = 30 dimensions, [ ] over "
-            "images, chance: 1") in notes
+            "images, [ ] below over dimensions and images, chance: 1") in notes
 
 
 def test_blocks_follow_the_numbers_of_the_measures():
