@@ -48,7 +48,8 @@ class Column:
     digits: int
 
 
-UNKNOWN = ("value", "low", "high", "low_new", "high_new", "n", "d")  # numbers that may be absent
+UNKNOWN = ("value", "low", "high", "low_new", "high_new", "n", "d", "level", "resamples",
+           "resamples_new", "reason")  # columns in which an empty cell says that there is none
 COLUMNS = {column.key: column for column in (
     Column("tad", "TAD ↑", 2),
     Column("captured", "Captured ↑", 1),
@@ -287,7 +288,7 @@ def tex(text: str) -> str:
 
 
 def read(path: str | Path | TextIO) -> pd.DataFrame:
-    """measures/table.csv: an empty cell of a number is unknown, one of a text is an empty text.
+    """measures/table.csv: an empty cell is unknown in the columns UNKNOWN, else an empty text.
 
     So a measure without variants keeps its rows where pandas groups by variant.
     """
