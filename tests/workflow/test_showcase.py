@@ -1,13 +1,11 @@
 """The showcase model that git carries: it loads, it gives what is stored, and it draws a part."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from analysis.spoiled import SPOILS
-from analysis.validation import as_markdown
 from patronus import load
 from patronus.explain.what import raised
 from patronus.files import load_json
@@ -74,15 +72,6 @@ def test_raising_the_prototype_of_a_part_draws_it_dark_on_new_faces(model, store
     assert np.median(share) > 2, "the change is where the part is, not everywhere"
 
 
-def test_each_of_the_twelve_faults_is_noticed_by_two_measures_even_if_all_are_counted():
-    about = load_json(FOLDER / "validation" / "validation.json")
-    assert set(about["versions"]) == {spoil.name for spoil in SPOILS} and len(SPOILS) == 12
-    for version in about["versions"]:
-        seen = [one["measure"] for one in about["judged"]
-                if one["version"] == version and one.get("sure")]
-        assert len(seen) >= 2, (version, seen)
-
-
 def test_what_was_expected_of_the_deposited_model_is_what_the_faults_say():
     for one in load_json(FOLDER / "validation" / "validation.json")["judged"]:
         spoil = next(spoil for spoil in SPOILS if spoil.name == one["version"])
@@ -94,11 +83,3 @@ def test_a_code_of_one_bit_improves_no_measure_of_the_showcase_model():
     better = {one["measure"] for one in about["judged"]
               if one["version"] == "one_bit" and one["noticed"] is False and one["high"] < 0}
     assert better.isdisjoint({"realised", "selectivity", "sensitivity"})
-
-
-def test_the_table_in_the_documents_is_that_of_the_files():
-    table = (FOLDER / "validation" / "validation.md").read_text()
-    assert table in (ROOT / "docs" / "measures.md").read_text()
-    about = load_json(FOLDER / "validation" / "validation.json")
-    assert table == as_markdown(pd.read_csv(FOLDER / "validation" / "validation.csv"),
-                                about["judged"])
