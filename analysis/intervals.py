@@ -54,12 +54,9 @@ def combined(value: np.ndarray, *samples: np.ndarray, level: float = LEVEL) -> I
     Student's t with the degrees of freedom of Welch and Satterthwaite, each end moved outwards to
     that of Hall's transformation where the samples are skewed.
     """
-    moments = [_moments(np.asarray(sample, dtype=np.float64)) for sample in samples]
-    variance, third = (sum(one[i] for one in moments) for i in (0, 1))
+    variance, third, freedom = _summed(samples)
     with np.errstate(invalid="ignore", divide="ignore"):
-        freedom = variance ** 2 / sum(v ** 2 / f for v, _, f in moments)
         skew = np.where(variance > 0, third / variance ** 1.5, 0)
-        freedom = np.where(variance > 0, freedom, 1)
     error, t = np.sqrt(variance), stats.t.isf((1 - level) / 2, freedom)
     low, high = (_untransformed(end, skew) for end in (t, -t))
     return Interval(np.asarray(value), value - error * np.maximum(low, t),
@@ -74,15 +71,18 @@ def proportion(successes: int, n: int, level: float = LEVEL) -> Interval:
     return Interval(*map(np.array, (successes / n, found.low, found.high)))
 
 
-def share(value: float, values: np.ndarray, level: float = LEVEL) -> Interval:
-    """A share in [0, 1] whose error is that of the mean of values (n,) (Korn and Graubard).
+def share(value: float, *samples: np.ndarray, level: float = LEVEL) -> Interval:
+    """A share in [0, 1] whose error is as in `combined` of samples (n,) (Korn and Graubard).
 
     The exact binomial interval of as many independent images as would have that error; where no
-    value differs, of n of them.
+    value differs, of n of them. NaN where a sample has one value only.
     """
-    n, variance = len(values), _moments(values)[0]
+    n, (variance, _, freedom) = min(map(len, samples)), _summed(samples)
     count = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else n
-    count *= (stats.norm.isf((1 - level) / 2) / stats.t.isf((1 - level) / 2, n - 1)) ** 2
+    freedom = freedom if variance > 0 else n - 1
+    count *= (stats.norm.isf((1 - level) / 2) / stats.t.isf((1 - level) / 2, freedom)) ** 2
+    if np.isnan(variance):
+        return Interval(np.array(value), *(np.array(np.nan),) * 2)
     ends = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], [value * count, value * count + 1],
                           [(1 - value) * count + 1, (1 - value) * count])
     return Interval(*map(np.array, (value, 0.0 if value <= 0 else ends[0],
@@ -94,12 +94,11 @@ def over_images(scores: np.ndarray, level: float = LEVEL, shares: bool = False) 
 
     `shares`: scores are 0 or 1.
     """
-    values = by_image(scores)
-    found = mean(values, level)
-    return share(float(found.value), values, level) if shares and len(values) > 1 else found
+    images = by_image(scores)
+    return (share if shares else combined)(images.mean(), images, level=level)
 
 
-def crossed(scores: np.ndarray, level: float = LEVEL) -> Interval:
+def crossed(scores: np.ndarray, level: float = LEVEL, shares: bool = False) -> Interval:
     """New dimensions and new images of scores (D, n): both are drawn from many.
 
     The variance is that of means over images plus that of means over dimensions, a little too
@@ -107,7 +106,7 @@ def crossed(scores: np.ndarray, level: float = LEVEL) -> Interval:
     """
     dims, images = by_dimension(scores), by_image(scores)
     dims = dims[~np.isnan(dims)]
-    return combined(dims.mean(), dims, images, level=level)
+    return (share if shares else combined)(dims.mean(), dims, images, level=level)
 
 
 def by_dimension(scores: np.ndarray) -> np.ndarray:
@@ -146,6 +145,15 @@ def auroc_errors(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
         above = (ranks[side] - stats.rankdata(scores[side])) / others  # share of the other images
         found[side] = sign * (above - above.mean()) / count * np.sqrt(count / max(count - 1, 1))
     return found
+
+
+def _summed(samples: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variance and third cumulant of the sum of the means of samples, and degrees of freedom."""
+    moments = [_moments(np.asarray(sample, dtype=np.float64)) for sample in samples]
+    variance, third = (sum(one[i] for one in moments) for i in (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = variance ** 2 / sum(v ** 2 / f for v, _, f in moments)
+    return variance, third, np.where(variance > 0, freedom, 1)
 
 
 def _moments(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

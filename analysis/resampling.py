@@ -24,7 +24,7 @@ def summary(scores: np.ndarray, reason: str, shares: bool = False, **detail: obj
     if not kept.any():
         raise NotApplicable(reason)
     n = int((~np.isnan(scores)).any(axis=0).sum())
-    own, new = intervals.over_images(scores, shares=shares), intervals.crossed(scores)
+    own, new = (of(scores, shares=shares) for of in (intervals.over_images, intervals.crossed))
     return Value(float(means[kept].mean()), n, *ends(own), d=int(kept.sum()), scores=scores,
                  detail=detail | listed(means),
                  **dict(zip(("low_new", "high_new"), ends(new), strict=True)))

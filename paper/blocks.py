@@ -41,9 +41,9 @@ BLOCKS = {  # the faithfulness measures by their numbers in measures.md
 ARROWS = {"higher": "↑", "lower": "↓"}
 NEW = "– new dimensions or parts"  # names the row below a method
 SPREAD = ("mean ± standard deviation over training seeds; of one training, which knows nothing of "
-          "another: [low, high], 95 % interval over what the measure names below, images unless it "
-          f"says otherwise; in the row “{NEW}”, the same for other dimensions or parts and "
-          "other images; (± s), standard deviation over folds, which is no interval")
+          "another: [low, high], 95 % interval over what the measure names below, for the "
+          f"dimensions or parts at hand and, in the row “{NEW}”, for others; (± s), standard "
+          "deviation over folds, which is no interval")
 ABOUT_ENDS = {"95 %": "[ ]", "range": "( to ): lowest and highest", "sd": "(± ): deviation"}
 ENDS = {"95 %": "[{low}, {high}]", "range": "({low} to {high})", "sd": "(± {half})"}
 

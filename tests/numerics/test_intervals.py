@@ -134,6 +134,18 @@ def test_a_share_that_whole_images_decide_is_as_sure_as_they_are_many():
     assert apart.high - apart.low < 0.5 * (same.high - same.low)
 
 
+def test_what_none_shows_may_still_be_there():
+    """Of 8 parts in 24 images none succeeded: 0 to the three in n that none of n allows."""
+    these, new = (of(np.zeros((8, 24)), shares=True) for of in (intervals.over_images,
+                                                                intervals.crossed))
+    assert these.low == new.low == 0 and 0.1 < these.high < 0.2 < new.high < 0.5
+    some = (RNG(0).random((8, 24)) < np.linspace(0, 0.9, 8)[:, None]).astype(float)
+    found = intervals.crossed(some, shares=True)
+    plain = intervals.crossed(some)
+    assert 0 < found.low < found.value < found.high < 1
+    assert found.high - found.low == pytest.approx(plain.high - plain.low, rel=0.2)
+
+
 def test_what_images_add_has_the_mean_of_the_dimensions_whatever_is_unknown():
     scores = RNG(0).normal(size=(6, 40)) + np.arange(6)[:, None]
     np.testing.assert_allclose(intervals.by_image(scores), scores.mean(0))
