@@ -21,11 +21,11 @@ sys.path.insert(0, str(workflow.basedir))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["PYTHONPATH"] = os.pathsep.join([str(workflow.basedir), os.environ.get("PYTHONPATH", "")])
 
-from analysis.conditioning import counterpart
 from paper import catalogue
 from patronus import holder, warm
 from patronus.carry import check_records
-from patronus.config import SAFE_NAME, check_references, load_study, restriction, stage_folder
+from patronus.config import SAFE_NAME, check_references, counterpart, load_study, restriction, \
+    stage_folder
 from patronus.errors import Problem
 from patronus.raw import MANIFEST, data_root, identity, raw_folder
 from patronus.resources import megabytes, minutes

@@ -15,17 +15,13 @@ comparison), n images, overall (the same numbers for the mean over t), and in ho
 the interval lies above zero (hurts) and below it (helps). No torch here.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from analysis import intervals
-from patronus.config import Cell, load_study, method_names
+from patronus.config import Cell, counterpart, load_study, method_names
 from patronus.errors import Problem
 from patronus.files import load_json, save_json, save_npz, sha256
 from patronus.stage import Job, run
-
-UNCONDITIONAL = "baselines.ddpm"  # module of the denoiser without condition
 
 
 def compared(mse: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -49,17 +45,6 @@ def overall(mse: dict[str, np.ndarray]) -> dict:
     """The same of the mean over t, each [value, low, high]; the curves by their kind."""
     found = compared({kind: errors.mean(1) for kind, errors in mse.items()})
     return dict(zip(mse, found.pop("curves"), strict=True)) | found
-
-
-def counterpart(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
-    """Of `cells` the same denoiser without condition, by the same recipe; None if there is none."""
-    same = [other for other in cells if other.module == UNCONDITIONAL
-            and (other.dataset, other.seed, other.recipe)
-            == (cell.dataset, cell.seed, cell.recipe)
-            and cell.model.get("denoiser", "patronus") == "patronus"
-            and all(cell.model.get(key) in (value, None)  # None or absent: the default
-                    for key, value in other.model.items())]
-    return min(same, key=lambda other: other.method, default=None)
 
 
 def unequal(own: dict, other: dict) -> list[str]:

@@ -10,6 +10,7 @@ import ast
 import itertools
 import os
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -375,6 +376,20 @@ class Study(Strict):
             raise Problem(f"{dataset}/{method}/seed{seed}: is not in scale '{self.scale}'; "
                           f"it has {', '.join(self.datasets)} x {', '.join(self.methods)}") \
                 from None
+
+
+UNCONDITIONAL = "baselines.ddpm"  # module of the denoiser without condition
+
+
+def counterpart(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
+    """Of `cells` the same denoiser without condition, by the same recipe; None if there is none."""
+    same = [other for other in cells if other.module == UNCONDITIONAL
+            and (other.dataset, other.seed, other.recipe)
+            == (cell.dataset, cell.seed, cell.recipe)
+            and cell.model.get("denoiser", "patronus") == "patronus"
+            and all(cell.model.get(key) in (value, None)  # None or absent: the default
+                    for key, value in other.model.items())]
+    return min(same, key=lambda other: other.method, default=None)
 
 
 PER_DATASET = ("raw", "data", "references")

@@ -100,10 +100,12 @@ def _git() -> dict:
     """
     if not (ROOT / ".git").exists():
         return {"commit": None, "dirty": None, "why": "the sources are no git checkout"}
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        said = [subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True,
-                               check=True).stdout.strip()
-                for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno"))]
+        said = git("rev-parse", "HEAD"), git("status", "--porcelain", "-uno")
     except FileNotFoundError:
         return {"commit": None, "dirty": None, "why": "git is not installed"}
     except subprocess.CalledProcessError as error:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from analysis import conditioning, costs, denoising
 from baselines import ddpm
-from patronus.config import load_study, method_names
+from patronus.config import counterpart, load_study, method_names
 from patronus.diffusion import Diffusion
 from patronus.errors import NotApplicable, Problem
 from patronus.method import Method, batch_of, to_unit
@@ -196,12 +196,12 @@ def test_what_is_said_of_the_mean_over_times_is_the_mean_of_the_curves():
 def test_the_counterpart_is_the_same_denoiser_by_the_same_recipe():
     cells = load_study("smoke", datasets=["celeba"], methods=method_names()).cells
     pairs = {method: other and other.method for (_, method, _), cell in cells.items()
-             for other in [conditioning.counterpart(cell, cells.values())]}
+             for other in [counterpart(cell, cells.values())]}
     assert (pairs["patronus"], pairs["untrained"], pairs["ddpm"]) == ("ddpm", "ddpm", "ddpm")
     assert pairs["patronus_modern"] == "ddpm_modern"
     cell = cells["celeba", "patronus", 0]
     wider = cell.model_copy(update={"model": cell.model | {"base": 24}})
-    assert conditioning.counterpart(wider, cells.values()) is None
+    assert counterpart(wider, cells.values()) is None
 
 
 def test_unequal_training_is_named():

@@ -110,7 +110,7 @@ def test_shell_commands_of_the_workflow_take_only_what_was_checked():
     text = (ROOT / "Snakefile").read_text()
     assert len(shells()) == text.count("shell:") > 10
     defined = dict(re.findall(r'^(ON_\w+) = f?(.*)$', text, re.MULTILINE))
-    allowed = {"log", "threads", "params.what", "params.only", "params.study",
+    allowed = {"log", "threads", "params.what", "params.only", "params.study", "params.raw",
                "wildcards.dataset", "wildcards.method", "wildcards.seed", "SCALE"}
     for line in [*shells(), *defined.values()]:
         assert set(re.findall(r"\{+([\w.]+)\}+", line)) <= allowed, line
