@@ -55,11 +55,11 @@ def ways(source: Source, folder: Path) -> dict[str, Callable[[], object]]:
     count = len(source.table)
     order = np.random.default_rng(1).permutation(count)
     batches = [order[i:i + BATCH] for i in range(0, count, BATCH)]
-    array = Array("train", count, SHAPE, "|u1", lambda i: row_of(source, i, SHAPE))
+    array = Array("train", count, SHAPE, "|u1", lambda i: row_of(source, i, SHAPE, None, []))
 
     def prepare() -> None:
         (folder / "state.json").unlink(missing_ok=True)  # or it finds that all is done
-        fill([array], folder, "key", THREADS)
+        fill([array], folder, "key", THREADS, [])
 
     def decode() -> None:
         for rows in batches:
