@@ -3,7 +3,8 @@
 Codes of the same test images by this training and by every other training seed of the study.
 `stability`: the dimensions of two trainings are matched one to one so that the sum of |Pearson| is
 largest; mean over the dimensions, and over the pairs with every other training. A dimension that
-never changes is matched by 0. `cka`: linear CKA of the codes as wholes, mean over the same pairs.
+never changes is matched by 0. `cka`: linear CKA of the codes as wholes (the biased estimator of
+Kornblith et al., ICML 2019), mean over the same pairs.
 Beside them the lowest and the highest of several pairs. Chance is what shuffled images give; it
 stands in details.json.
 """
