@@ -257,7 +257,9 @@ def test_the_figures_and_tables_of_the_foundation_are_among_them():
 def test_samples_are_images_of_the_right_shape(made, cell):
     folder = made.work / cell.folder("samples")
     names = ["unconditional", "reconstruction"] + ["conditional"] * (cell.method != "ddpm")
-    assert {f.stem for f in folder.glob("*.npy")} == set(names)
+    assert {f.stem for f in folder.glob("*.npy")} == {*names, "rows"}
+    rows = np.load(folder / "rows.npy")
+    assert len(np.unique(rows)) == len(np.load(folder / "reconstruction.npy")) and rows.min() >= 0
     for name in names:
         images = np.load(folder / f"{name}.npy")
         assert images.dtype == np.uint8
