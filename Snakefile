@@ -38,6 +38,7 @@ configfile: Path(workflow.basedir, "config", "config.yaml")
 
 
 try:
+    VERIFY = bool(config.pop("verify", False))  # read raw data whole, to see what times do not tell
     STUDY = load_study(**config)
     check_references(STUDY)
     FIGURES = catalogue.wanted(STUDY)
@@ -94,7 +95,7 @@ def manifest(dataset):
 def raw_data(dataset):
     """What the raw data of a set are, so that changed ones are prepared again."""
     return identity(next(c for c in STUDY.cells.values() if c.dataset == dataset),
-                    STUDY.datasets[dataset])
+                    STUDY.datasets[dataset], VERIFY)
 
 
 def reference(wildcards):

@@ -27,11 +27,10 @@ from paper.catalogue import module, needs, script
 from paper.given import GIVEN, Given
 from patronus.config import Study
 from patronus.errors import NotApplicable, Problem, guarded
-from patronus.files import load_json, save_text, whole
+from patronus.files import LONGEST, load_json, save_text, socket_folder, whole
 from patronus.record import Record
 from patronus.sources import ROOT
 
-LONGEST = 60  # letters of a temporary folder in which a socket's path still fits
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 
 
@@ -96,8 +95,12 @@ def execute(book: NotebookNode, path: Path, kept: Path, handed: Given) -> None:
     client = NotebookClient(book, kernel_manager_class=_Kernel, record_timing=False, timeout=3600,
                             resources={"metadata": {"path": os.getcwd()}})
     kernel = client.create_kernel_manager()
+    place = socket_folder()
+    if place is None:
+        raise Problem(f"{gettempdir()}: the name of the temporary folder is too long for a socket; "
+                      f"set TMPDIR to a folder of at most {LONGEST} letters")
     # kernels that start at once can take one another's ports, but not files
-    with TemporaryDirectory(prefix="kernel-", dir=_short()) as sockets:
+    with TemporaryDirectory(prefix="kernel-", dir=place) as sockets:
         kernel.transport, kernel.ip = "ipc", f"{sockets}/k"
         try:
             client.execute(env=_environment(kept.parent) | {GIVEN: json.dumps(handed._asdict())})
@@ -106,11 +109,6 @@ def execute(book: NotebookNode, path: Path, kept: Path, handed: Given) -> None:
                 from error
         finally:
             save_text(kept, nbformat.writes(book))
-
-
-def _short() -> str | None:
-    """A folder for sockets, whose paths may have about a hundred letters; None: the usual one."""
-    return None if len(gettempdir()) < LONGEST else "/tmp"
 
 
 def page(book: NotebookNode, name: str) -> str:

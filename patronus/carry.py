@@ -21,7 +21,7 @@ import yaml
 
 from patronus.config import Study, load_study
 from patronus.errors import Problem, guarded
-from patronus.files import load_json, save_text, sha256
+from patronus.files import load_json, sha256
 from patronus.sources import ROOT, source_hash
 from patronus.stage import settings
 
@@ -92,13 +92,16 @@ def listing(pointers: list[Path]) -> dict[Path, str]:
 
 
 def _lost(pointers: list[Path]) -> list[Path]:
-    """Files below the pointers that a fetch did not bring, as far as their lists are known."""
-    cache = Path(_dvc("cache", "dir").strip(), "files", "md5")
-    lost = []
-    for pointer in pointers:
-        with suppress(Problem):  # its list itself did not come
-            lost += [path for path, digest in _listed(pointer, cache).items()
-                     if not (cache / digest[:2] / digest[2:]).is_file()]
+    """Files below the pointers that a fetch did not bring, as far as the remote tells of them.
+
+    DVC keeps the list of a folder only once all of it has come, hence the list from the remote.
+    """
+    cache, lost = Path(_dvc("cache", "dir").strip(), "files", "md5"), []
+    with suppress(Problem):  # the remote does not answer, or has lost the list itself
+        for stage in (pointer.with_suffix("") for pointer in pointers):
+            listed = _dvc("ls", ".", stage, "--recursive", "--dvc-only", "--show-hash", "--json")
+            lost += [stage / file["path"] for file in json.loads(listed)
+                     if not (cache / file["md5"][:2] / file["md5"][2:]).is_file()]
     return lost
 
 
@@ -107,7 +110,8 @@ def _listed(pointer: Path, cache: Path) -> dict[Path, str]:
     digest = out["md5"].removesuffix(".dir")
     path = cache / digest[:2] / f"{digest[2:]}.dir"
     if not path.is_file() or md5(path) != digest:
-        raise Problem(f"{pointer}: its list of files is lost or altered in DVC's cache; delete "
+        raise Problem(f"{pointer}: its list of files is not at the remote (`dvc remote list` names "
+                      "it), or is altered in DVC's cache; see that the remote is there, delete "
                       ".dvc/cache and restore again")
     files = json.loads(path.read_text(encoding="utf-8"))
     return {pointer.with_suffix("") / file["relpath"]: file["md5"] for file in files}
@@ -200,8 +204,13 @@ def _refuse(paths: Iterable[Path], why: str) -> None:
 
 def _dvc(*arguments: object) -> str:
     own = ROOT / ".dvc" / "config.local"
-    if not (ROOT / ".git").exists() and not own.exists():  # from a ZIP file: DVC asks for git else
-        save_text(own, "[core]\n    no_scm = true\n")
+    asks = not own.is_file() or "no_scm" not in own.read_text(encoding="utf-8")
+    if asks and not (ROOT / ".git").exists():  # from a ZIP file: DVC else asks for git
+        _call("config", "--local", "core.no_scm", "true")
+    return _call(*arguments)
+
+
+def _call(*arguments: object) -> str:
     done = subprocess.run([sys.executable, "-m", "dvc", *map(str, arguments)], text=True,
                           capture_output=True, check=False)
     if done.returncode:

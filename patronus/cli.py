@@ -167,7 +167,10 @@ def train(
             "small (about 1.4 million parameters) or published (about 25 million). "
             "[default: published with a GPU, else small]"))] = None,
         seed: Annotated[int, typer.Option(min=0, metavar="K", help=(
-            "Seed of all that is random."))] = 0) -> None:
+            "Seed of all that is random."))] = 0,
+        verify: Annotated[bool, typer.Option("--verify", help=(
+            "Read every image to see whether it changed, whatever its time and size say."))]
+        = False) -> None:
     """Train a model on your own images, for explain and edit.
 
     A training that was killed goes on where it was: give the same command again.
@@ -186,7 +189,8 @@ def train(
     kind = network or (Network.published if torch.cuda.is_available() else Network.small)
     own.train(data, out, own.Wish(
         size=size, gray=gray, prototypes=prototypes, recipe=recipe.value, network=kind.value,
-        minutes=None if epochs else minutes or 30.0, epochs=epochs, seed=seed), typer.echo)
+        minutes=None if epochs else minutes or 30.0, epochs=epochs, seed=seed), typer.echo,
+        verify)
 
 
 @command("import", "patronus import ckpt.tar my_celeba --dataset celeba")

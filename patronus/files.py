@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from patronus.errors import Problem
+
+LONGEST = 80  # bytes of a folder's name in which a socket still fits
 
 
 @contextmanager
@@ -97,6 +100,16 @@ def move(source: Path, target: Path) -> None:
         with whole(target) as part:
             shutil.copyfile(source, part)
         source.unlink()
+
+
+def socket_folder() -> str | None:
+    """A folder for sockets, whose whole paths may have about a hundred bytes; None: there is none.
+
+    The usual temporary one, or where its name is too long another that can be written.
+    """
+    places = (tempfile.gettempdir(), "/tmp", "/var/tmp")
+    return next((place for place in places if len(os.fsencode(place)) <= LONGEST
+                 and os.access(place, os.W_OK | os.X_OK)), None)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from patronus import checkpoint
+from patronus import checkpoint, raw
 from patronus import train as training
 from patronus.config import Cell, Dataset, Study, load_study
 from patronus.encode import encode
@@ -27,8 +27,8 @@ from patronus.method import Method, batch_of
 from patronus.noise import noise
 from patronus.prepare import prepare
 from patronus.prepared import Prepared
-from patronus.raw import MANIFEST, contents
-from patronus.reading import images_below
+from patronus.raw import MANIFEST
+from patronus.reading import images_below, sorted_files
 from patronus.record import Record
 from patronus.rows import shuffled_rows
 from patronus.stage import Job, modules_of, settings
@@ -70,13 +70,19 @@ class OwnJob(Job):
         return self.place / "work" / "state" / self.stage
 
 
-def train(data: Path, out: Path, wish: Wish, say: Callable[[str], object] = print) -> None:
-    """Prepare, train and describe; `say` gets one line at a time."""
-    asked = asdict(wish) | {"images": _digest(data)}
-    if _finished(out, asked):
+def train(data: Path, out: Path, wish: Wish, say: Callable[[str], object] = print,
+          verify: bool = False) -> None:
+    """Prepare, train and describe; `say` gets one line at a time.
+
+    A model of other images is trained anew; `verify` reads all of them to see whether they are.
+    """
+    seen, made = _listing(data), _made(out)
+    same = made and made.get("seen") == seen and not verify
+    asked = asdict(wish) | {"images": made["asked"]["images"] if same else _contents(data)}
+    if _finished(out, asked, say):
         say(f"{out}: is trained so already; next: patronus explain IMAGE --model {out}")
         return
-    plan, (job, study) = _plan(out, asked), _job(data, out, wish)
+    plan, (job, study) = _plan(out, asked, say), _job(data, out, wish, asked["images"])
     _prepare(job, study, asked["images"])
     counts = Prepared.open(job.folder("data")).meta["counts"]
     if sum(counts.values()) < FEW:
@@ -84,18 +90,20 @@ def train(data: Path, out: Path, wish: Wish, say: Callable[[str], object] = prin
             "thousands")
     job = replace(job, stage="checkpoints", cell=_marked(job.cell, data))
     epochs = wish.epochs or plan.get("epochs") or _epochs(job, wish.minutes)
-    save_json(out / "work" / "plan.json", {"asked": asked, "epochs": epochs})
-    found = _train(replace(job, cell=lasting(job.cell, epochs, counts["train"])), study, asked)
+    save_json(out / "work" / "plan.json", {"asked": asked, "seen": seen, "epochs": epochs})
+    found = _train(replace(job, cell=lasting(job.cell, epochs, counts["train"])), study,
+                   {"asked": asked, "seen": seen})
     say(f"held out: with another image's prototypes the error is {found['shuffled']:.2f} times as "
         "large (1.00 would mean that they are ignored)")
     say(f"{out}: trained for {found['steps']:,} steps ({found['images_seen']:,} images seen) in "
         f"{found['train_seconds'] / 60:.1f} minutes; next: patronus explain IMAGE --model {out}")
 
 
-def _job(data: Path, out: Path, wish: Wish) -> tuple[OwnJob, Study]:
+def _job(data: Path, out: Path, wish: Wish, images: str) -> tuple[OwnJob, Study]:
     study = study_of(data, wish, torch.cuda.is_available())
     cell, dataset = next(iter(study.cells.values())), next(iter(study.datasets.values()))
-    return OwnJob("data", cell, dataset, data, torch.get_num_threads(), place=out), study
+    return OwnJob("data", cell, dataset, data, torch.get_num_threads(), raw=images,
+                  place=out), study
 
 
 def study_of(data: Path, wish: Wish, gpu: bool) -> Study:
@@ -155,38 +163,65 @@ def shuffled(model: Method, images: np.ndarray) -> float:
     return errors[1] / errors[0]
 
 
-def _digest(data: Path) -> str:
-    """Of the names and contents of the files."""
+def _listing(data: Path) -> str:
+    """Of the names, sizes and times of the images."""
     if not data.is_dir():
         raise Problem(f"{data}: is no folder; give a folder of images")
     if (data / MANIFEST).is_file():
         raise Problem(f"{data}: is a generated stand-in of the study, with more than images in it; "
                       "name the folder of images inside")
-    images_below(data)  # says what is left out
-    return contents(data)
+    return raw.listing(data, images_below(data))
 
 
-def _finished(out: Path, asked: dict) -> bool:
-    """Whether this very training is done; a Problem if the folder holds anything else."""
+def _contents(data: Path) -> str:
+    """Of the names and contents of the images."""
+    return raw.contents(data, sorted_files(data)[0])
+
+
+def _made(out: Path) -> dict:
+    """What is known of the training in a folder, whole or not: what was asked and seen."""
+    if (out / "record.json").is_file():
+        return load_json(out / "record.json").get("found", {})
+    plan = out / "work" / "plan.json"
+    return load_json(plan) if plan.is_file() else {}
+
+
+def _finished(out: Path, asked: dict, say: Callable[[str], object]) -> bool:
+    """Whether this very training is done; a Problem if the folder holds anything else.
+
+    The record of a model of other images goes: it is trained anew.
+    """
     record = out / "record.json"
     if record.is_file():
-        if load_json(record)["found"].get("asked") == asked:
+        before = load_json(record)["found"].get("asked")
+        if before == asked:
             return True
-        raise Problem(f"{out}: holds a model of other images or options; choose another --out or "
-                      "delete it")
+        _changed(out, before, asked, "a model")
+        record.unlink()
+        say(f"note: {out}: was trained on other images than are there now; it is trained anew")
+        return False
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "work").is_dir())):
         raise Problem(f"{out}: holds other files; choose another --out")
     return False
 
 
-def _plan(out: Path, asked: dict) -> dict:
+def _plan(out: Path, asked: dict, say: Callable[[str], object]) -> dict:
     """What an unfinished training of the same wish settled on."""
     file = out / "work" / "plan.json"
-    plan = load_json(file) if file.is_file() else {"asked": asked}
-    if plan["asked"] != asked:
-        raise Problem(f"{out}: holds an unfinished training on other images or with other options; "
-                      "give the same, choose another --out, or delete it")
+    plan = load_json(file) if file.is_file() else {}
+    if plan and plan["asked"] != asked:
+        _changed(out, plan["asked"], asked, "an unfinished training")
+        shutil.rmtree(out / "work")
+        say(f"note: {out}: the images changed since the training began; it begins anew")
+        return {}
     return plan
+
+
+def _changed(out: Path, before: dict | None, asked: dict, what: str) -> None:
+    """Raises Problem if more than the images is not what it was."""
+    if before is None or before | {"images": asked["images"]} != asked:
+        raise Problem(f"{out}: holds {what} with other options; give the same, choose another "
+                      "--out, or delete it")
 
 
 def _marked(cell: Cell, data: Path) -> Cell:
@@ -206,7 +241,7 @@ def _prepare(job: OwnJob, study: Study, digest: str) -> None:
     record.write(job.out, _files(job.out))
 
 
-def _train(job: OwnJob, study: Study, asked: dict) -> dict:
+def _train(job: OwnJob, study: Study, told: dict) -> dict:
     """Train, take the statistics, write the record, and drop what only a killed run needs."""
     record = Record("checkpoints", modules_of("checkpoints", "patronus.train", job.cell,
                                               job.dataset),
@@ -221,7 +256,7 @@ def _train(job: OwnJob, study: Study, asked: dict) -> dict:
     usual = Statistics.of(codes, f"the {len(codes):,} images of {held.meta['title']}")
     replace(usual, nearest=patches(near)).save(job.out)
     found["shuffled"] = round(shuffled(model, splits[-1]), 4)
-    record.write(job.out, _files(job.out), **found, asked=asked)
+    record.write(job.out, _files(job.out), **found, **told)
     shutil.rmtree(job.place / "work")
     return found
 

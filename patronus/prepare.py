@@ -17,7 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -30,7 +30,7 @@ from patronus.config import Dataset, Keep
 from patronus.errors import Problem
 from patronus.files import load_json, move, save_json, save_text
 from patronus.prepared import SPLITS
-from patronus.raw import MANIFEST, contents, data_root, listing, raw_folder
+from patronus.raw import MANIFEST, data_root, raw_folder, seen
 from patronus.reading import Source, checked_options, from_manifest, load_parts
 from patronus.sources import ROOT, source_hash
 from patronus.stage import Job, run
@@ -38,12 +38,25 @@ from patronus.stage import Job, run
 CHUNK_BYTES = 2**25  # of prepared pixels: work lost by a kill, and the memory needed
 
 
-def prepare(job: Job) -> dict:
+def work(job: Job) -> dict:
     """Decode, resize and store a data set; every later stage reads the result by slicing."""
+    if job.cell.generated:
+        return prepare(job)
+    before = seen(folder_of(job))  # what changes while it is read is thus seen the next time
+    found = prepare(replace(job, raw=before.get("contents", "")))
+    return found | {"listing": {"identity": job.raw} | (before or seen(folder_of(job)))}
+
+
+def folder_of(job: Job) -> Path:
+    """Where the raw data of a job lie."""
     root = job.root or data_root(job.cell.scale, job.cell.generated)
-    folder = raw_folder(job.cell.dataset, job.dataset, root, job.cell.generated)
+    return raw_folder(job.cell.dataset, job.dataset, root, job.cell.generated)
+
+
+def prepare(job: Job) -> dict:
+    """The same, told by `job.raw` what the raw data are: a partial array of others is dropped."""
+    folder = folder_of(job)
     check_origin(folder, job.cell.generated, job.cell.scale, job.cell.dataset)
-    seen = listing(folder)  # before they are read: what changes meanwhile is seen the next time
     source = ordered(read(job.dataset, folder, job.cell.dataset))
     if job.dataset.keep:
         source = filtered(source, job.dataset.keep, folder)
@@ -55,10 +68,8 @@ def prepare(job: Job) -> dict:
     refuse_broken(broken, len(source.table), job.work)
     publish(source, counts, [array.name for array in arrays], folder, job)
     shutil.rmtree(job.work)
-    found = {"reader": job.dataset.reader, "options": job.dataset.options, "raw": source.inputs,
-             "counts": counts}
-    return found if job.cell.generated else found | {"listing": {
-        "identity": job.raw, "seen": seen or listing(folder), "contents": contents(folder)}}
+    return {"reader": job.dataset.reader, "options": job.dataset.options,
+            "raw": source.inputs, "counts": counts}
 
 
 def reader(name: str) -> ModuleType:
@@ -291,7 +302,7 @@ def key(source: Source, job: Job) -> str:
     """Digest of all that decides the arrays: a partial one with another key is dropped."""
     module = f"patronus.data.{job.dataset.reader}"
     parts = [job.cell.shape, job.cell.generated, job.dataset.white, job.dataset.reader,
-             job.dataset.options, source.inputs, source.table.to_csv(),
+             job.dataset.options, job.raw, source.inputs, source.table.to_csv(),
              source_hash("patronus.prepare", module)]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
@@ -369,4 +380,4 @@ def table_text(source: Source) -> str:
 
 
 if __name__ == "__main__":
-    run("data", "patronus.prepare", prepare, inputs=())
+    run("data", "patronus.prepare", work, inputs=())

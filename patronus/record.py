@@ -109,7 +109,7 @@ def _git() -> dict:
     except FileNotFoundError:
         return {"commit": None, "dirty": None, "why": "git is not installed"}
     except subprocess.CalledProcessError as error:
-        first = error.stderr.strip().partition("\n")[0]
+        first = error.stderr.strip().partition("\n")[0].replace(str(ROOT), "this folder")
         return {"commit": None, "dirty": None, "why": first or f"git ended with {error.returncode}"}
     return {"commit": said[0], "dirty": bool(said[1])}
 

@@ -34,7 +34,7 @@ class Job:
     key: str = ""  # names settings, sources and inputs: resumable state belongs to one key
     siblings: tuple[Cell, ...] = ()  # other seeds of the study, for a stage that compares them
     tied: Cell | None = None  # the same on a data set that ties attributes of this one
-    raw: str = ""  # what `prepare` was told of the raw data, see raw.identity
+    raw: str = ""  # what `prepare` is told of the raw data: raw.identity, or their contents
 
     @property
     def out(self) -> Path:
@@ -130,7 +130,7 @@ def modules_of(stage: str, module: str, cell: Cell, dataset: Dataset) -> list[st
 def imported(cell: Cell) -> str | None:
     """Digest of the file that a cell's trained model was imported from; None: it was trained."""
     path = cell.folder("checkpoints") / "record.json"
-    return load_json(path)["found"].get("imported") if path.is_file() else None
+    return load_json(path).get("found", {}).get("imported") if path.is_file() else None
 
 
 def fingerprint(stage: str, module: str, study: Study, dataset: str, method: str = "",

@@ -43,11 +43,14 @@ def start(wanted: bool) -> None:
     import subprocess
     import tempfile
 
-    declined = os.environ.pop(VARIABLE, "") == "0"
-    if not wanted or declined or not hasattr(os, "pidfd_open"):
+    from patronus.files import socket_folder
+
+    declined, place = os.environ.pop(VARIABLE, "") == "0", socket_folder()
+    if not wanted or declined or not place or not hasattr(os, "pidfd_open"):
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX) as listener:
-        address = os.path.join(tempfile.mkdtemp(prefix="patronus-"), "warm")  # this user's alone
+        folder = tempfile.mkdtemp(prefix="patronus-", dir=place)  # this user's alone
+        address = os.path.join(folder, "warm")
         listener.bind(address)
         listener.listen(64)
         subprocess.Popen(

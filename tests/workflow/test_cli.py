@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -454,6 +455,50 @@ def test_train_explain_edit_on_ones_own_images(photos, face):
     assert "is trained so already" in said("train", "--data", photos, "--out", "mine", *OPTIONS)
     assert "choose another --out" in refused("train", "--data", photos, "--out", "mine", *OPTIONS,
                                              "--seed", 1)
+
+
+def bitmaps(folder: Path, first: int) -> None:
+    """Eight pictures of as many bytes each, and other ones for another `first`."""
+    folder.mkdir(exist_ok=True)
+    for i in range(8):
+        level = np.full((16, 16, 3), first + 9 * i, np.uint8)
+        Image.fromarray(level).save(folder / f"{i}.bmp")
+
+
+def test_other_images_of_equal_size_are_trained_on_anew(photos):
+    """The model lies among the images, as where `--data .` is typed."""
+    command = ("train", "--data", ".", "--out", "mine", *OPTIONS)
+    shutil.rmtree(photos)
+    bitmaps(Path("own"), 0)
+    said(*command)
+    first, record = Path("mine/model.safetensors").read_bytes(), Path("mine/record.json")
+    held = record.read_bytes()
+    for path in Path("own").iterdir():
+        os.utime(path, (1, 1))
+    for more in ((), ("--verify",)):
+        assert "is trained so already" in said(*command, *more)
+    assert record.read_bytes() == held
+    bitmaps(Path("own"), 99)
+    assert "other images" in said(*command)
+    assert Path("mine/model.safetensors").read_bytes() != first
+    assert "is trained so already" in said(*command)
+    bitmaps(Path("own"), 50)
+    assert "with other options" in refused(*command, "--seed", 1)
+
+
+def test_images_that_change_in_an_interrupted_training_are_trained_on(photos, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    command = ("train", "--data", photos, "--out", "mine", *OPTIONS)
+    with monkeypatch.context() as patch:
+        patch.setattr(own.Statistics, "of", interrupted)
+        refused_at_the_end(*command)
+    first = Path("mine/model.safetensors").read_bytes()
+    path = min(photos.rglob("*.png"))
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    assert "begins anew" in said(*command)
+    assert Path("mine/model.safetensors").read_bytes() != first
 
 
 def test_an_interrupted_training_goes_on(photos, monkeypatch):

@@ -2,16 +2,21 @@
 
 import errno
 import fcntl
+import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from patronus import files, record
+from paper import render
+from paper.given import Given
+from patronus import files, record, warm
+from patronus.errors import Problem
 from patronus.sources import ROOT
 
 
@@ -29,13 +34,20 @@ def code(folder: Path, **variables: str) -> dict:
         "print(json.dumps(provenance()['code']))"
     done = subprocess.run([sys.executable, "-c", text], cwd=folder, capture_output=True, text=True,
                           check=True, env=os.environ | {"PYTHONPATH": str(folder)} | variables)
-    return __import__("json").loads(done.stdout)
+    return json.loads(done.stdout)
 
 
 def test_a_checkout_that_git_refuses_has_no_commit_and_is_not_called_clean(sources):
-    (sources / ".git").mkdir()  # git says: not a repository; another owner's, it says: dubious
+    (sources / ".git").mkdir()  # git says: not a repository
     found = code(sources)
     assert found["commit"] is None and found["dirty"] is None and found["why"]
+
+
+def test_another_owners_checkout_is_told_without_the_name_of_its_place(sources):
+    subprocess.run(["git", "init", "-q"], cwd=sources, check=True)
+    found = code(sources, GIT_TEST_ASSUME_DIFFERENT_OWNER="1")  # git's own switch for its tests
+    assert found["commit"] is None and found["dirty"] is None
+    assert "dubious ownership" in found["why"] and str(sources) not in found["why"]
 
 
 def test_without_git_and_outside_of_a_checkout_the_reason_is_recorded(sources):
@@ -81,19 +93,40 @@ def test_another_refusal_of_a_lock_is_no_note(tmp_path, monkeypatch):
         pass
 
 
-def test_a_figure_is_drawn_where_the_temporary_folder_has_a_long_name(tmp_path):
-    import tempfile
+@pytest.fixture
+def long(tmp_path, monkeypatch) -> Path:
+    """A temporary folder in which no socket has room."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
-    from paper import render
 
-    long = tmp_path / ("long" * 30)
-    long.mkdir()
-    before, tempfile.tempdir = tempfile.tempdir, str(long)
-    try:
-        assert render._short() == "/tmp"
-    finally:
-        tempfile.tempdir = before
-    assert len(render._short() or tempfile.gettempdir()) < 87
+def test_a_notebook_runs_where_the_temporary_folder_has_a_long_name(long, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("# %% [markdown]\n# Sum\n\n# %%\nprint(20 + 22)\n")
+    book = render.notebook(script)
+    render.execute(book, script, tmp_path / "kept.ipynb", Given("sum", "Sum", "tiny", "", {}))
+    assert book.cells[-1].outputs[0].text == "42\n"
+
+
+def test_warm_pythons_start_where_the_temporary_folder_has_a_long_name(long, monkeypatch):
+    monkeypatch.setenv(warm.VARIABLE, "")
+    begun = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: begun.append(command))
+    warm.start(True)
+    address = Path(os.environ.pop(warm.VARIABLE))
+    assert begun and address.exists() and not any(long.iterdir())
+    shutil.rmtree(address.parent)
+
+
+def test_where_no_folder_has_room_for_a_socket_a_line_says_so(long, tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text("# %% [markdown]\n# Sum\n")
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(Problem, match="set TMPDIR"):
+        render.execute(render.notebook(script), script, tmp_path / "kept.ipynb",
+                       Given("sum", "Sum", "tiny", "", {}))
 
 
 def test_windows_is_refused_in_one_line():

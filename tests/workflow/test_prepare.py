@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from patronus import generate, prepare
+from patronus import generate, prepare, raw
 from patronus.config import (
     Cell,
     Classifier,
@@ -279,6 +279,34 @@ def test_stale_partial_work_is_dropped(tmp_path, monkeypatch):
     seen = interrupt(monkeypatch, 1000)
     assert prepared(other).images("train").shape == (24, 1, 16, 12)
     assert len(seen) == 30
+
+
+def test_an_image_overwritten_between_a_kill_and_the_same_command_is_prepared(tmp_path,
+                                                                              monkeypatch):
+    root = make_set(tmp_path / "raw", suffix=".bmp")
+    monkeypatch.setattr(prepare, "CHUNK_BYTES", 1)
+    interrupt(monkeypatch, 10)
+    with pytest.raises(Killed):
+        prepare.work(job(root, options=OPTIONS))
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    save_image(root / "set" / "000.bmp", np.full((20, 24, 3), 7, np.uint8))
+    one = job(root, options=OPTIONS)
+    prepare.work(one)
+    assert (Prepared.open(one.out).images("train")[0] == 7).all()
+
+
+def test_an_image_overwritten_while_others_are_read_is_seen_the_next_time(tmp_path, monkeypatch):
+    root, plain = make_set(tmp_path / "raw", suffix=".bmp"), prepare.publish
+
+    def late(*given):
+        save_image(root / "set" / "000.bmp", np.full((20, 24, 3), 7, np.uint8))
+        plain(*given)
+
+    monkeypatch.setattr(prepare, "publish", late)
+    found = prepare.work(job(root, options=OPTIONS))["listing"]
+    now = raw.seen(root / "set")
+    assert found["seen"] != now["seen"] and found["contents"] != now["contents"]
 
 
 def test_full_disk_is_seen_beforehand(tmp_path, monkeypatch):

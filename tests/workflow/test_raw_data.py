@@ -1,9 +1,12 @@
 """Raw images and labels are inputs: changed ones are prepared again, and nothing else is."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,17 @@ import pytest
 import yaml
 from PIL import Image
 
-from patronus.files import load_json
+from patronus import prepare, raw
+from patronus.config import load_study
+from patronus.data import celeba
+from patronus.files import load_json, save_text
 from patronus.prepared import Prepared
+from patronus.reading import Picture
 from patronus.sources import ROOT
+from patronus.stage import Job
 
 RECORD = "results/real/data/mine/record.json"
+TRAINED = "results/real/checkpoints/mine/ddpm_modern/seed0/"
 RNG = np.random.default_rng(0)
 
 
@@ -57,10 +66,23 @@ def classes(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def snakemake(*words: str) -> str:
+@pytest.fixture
+def official(tmp_path, monkeypatch) -> Path:
+    """CelebA in its official layout, three images of it."""
+    monkeypatch.chdir(tmp_path)
+    configure(tmp_path, reader="celeba")
+    folder = tmp_path / "data" / "mine"
+    celeba.write(folder, [Picture("test" if i == 2 else "train", 0, i, {"Smiling": i % 2},
+                                  np.full((16, 16, 3), 40 * i, np.uint8), np.zeros((16, 16)))
+                          for i in range(3)])
+    return folder
+
+
+def snakemake(*words: str, config: tuple[str, ...] = ()) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "1", *words,
-         RECORD, "--config", "scale=real", "datasets=mine", "methods=ddpm_modern"],
+         *([] if words and words[-1].startswith(TRAINED) else [RECORD]), "--config",
+         "scale=real", "datasets=mine", "methods=ddpm_modern", *config],
         capture_output=True, text=True, check=False,
         env=os.environ | {"PATRONUS_DATA": "data", "PATRONUS_CONFIG": "config"})
     assert done.returncode == 0, done.stdout + done.stderr
@@ -69,6 +91,13 @@ def snakemake(*words: str) -> str:
 
 def nothing_to_do() -> bool:
     return "Nothing to be done" in snakemake("-n")
+
+
+def trained() -> None:
+    """A model is there, as far as Snakemake looks."""
+    for name in ("model.safetensors", "config.json", "history.csv", "record.json"):
+        save_text(Path(TRAINED, name), '{"outputs": {}, "found": {}}')
+    snakemake("--touch", TRAINED + "record.json")
 
 
 def labels() -> list:
@@ -133,3 +162,79 @@ def test_a_new_class_is_seen(classes):
     snakemake()
     data = Prepared.open(Path(RECORD).parent)
     assert data.meta["labels"]["class"]["names"] == ["a", "b", "c"] and nothing_to_do()
+
+
+def test_a_changed_label_of_an_official_set_is_seen_and_so_is_what_follows(official):
+    snakemake()
+    trained()
+    last = TRAINED + "record.json"
+    assert "Nothing to be done" in snakemake("-n", last, config=("verify=1",))
+    path = official / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("000001.jpg -1", "000001.jpg  1"))
+    said = snakemake("-n", last)
+    assert {"rule prepare:", "rule train:"} <= set(re.findall(r"rule \w+:", said))
+    assert said.count(f"note: {Path('data', 'mine')}: is not what") == 1
+
+
+@pytest.fixture
+def told(table, monkeypatch) -> Callable[..., bool]:
+    """Whether rule prepare is told what it was told at a preparation just now."""
+    monkeypatch.setenv("PATRONUS_CONFIG", "config")
+    monkeypatch.setenv("PATRONUS_DATA", "data")
+    study = load_study("real", datasets=["mine"], methods=["ddpm_modern"])
+    cell, dataset = next(iter(study.cells.values())), study.datasets["mine"]
+    first = raw.identity(cell, dataset)
+    record(prepare.work(Job("data", cell, dataset, None, 1, raw=first)))
+    return lambda verify=False: raw.identity(cell, dataset, verify) == first
+
+
+def record(found: dict) -> None:
+    save_text(Path(RECORD), json.dumps({"outputs": {}, "found": found}))
+
+
+def test_an_image_whose_time_and_size_were_kept_is_seen(told, table):
+    path = table / "i0.bmp"
+    before = path.stat()
+    assert told()
+    picture(path, 222)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as cp -p does
+    assert not told()
+
+
+def test_verify_reads_what_no_time_tells(told, table):
+    """As where a disk fails: the listing is that of before, and the contents are others."""
+    picture(table / "i0.bmp", 222)
+    found = load_json(Path(RECORD))["found"]
+    found["listing"]["seen"] = raw.listing(Path("data", "mine"))
+    record(found)
+    assert told() and not told(verify=True)
+    picture(table / "i0.bmp", 0)
+    assert told(verify=True)
+
+
+def test_contents_are_read_once_for_each_listing(told, table, capsys, monkeypatch):
+    os.utime(table / "i0.bmp", (1, 1))
+    assert told() and "reading all of it" in capsys.readouterr().err
+    monkeypatch.setattr(raw, "contents", None)
+    assert told() and not capsys.readouterr().err
+
+
+def test_known_contents_that_were_cut_short_are_read_again(told, table):
+    os.utime(table / "i0.bmp", (1, 1))
+    save_text(raw.KNOWN, "{")
+    assert told() and load_json(raw.KNOWN)
+
+
+def test_hidden_files_do_not_count_and_links_are_followed_once(tmp_path):
+    folder, other = tmp_path / "a", tmp_path / "b"
+    picture(other / "deep" / "0.bmp")
+    picture(folder / "1.bmp")
+    before = raw.listing(folder)
+    (folder / ".DS_Store").write_text("x")
+    assert raw.listing(folder) == before
+    (folder / "linked").symlink_to(other)
+    (other / "back").symlink_to(folder)
+    held = raw.contents(folder)
+    assert raw.listing(folder) != before
+    picture(other / "deep" / "0.bmp", 100)
+    assert raw.contents(folder) != held
