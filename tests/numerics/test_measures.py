@@ -44,6 +44,7 @@ from patronus.config import Classifier as Settings
 from patronus.errors import NotApplicable, Problem
 from patronus.files import sha256
 from patronus.method import to_unit
+from patronus.rows import random_rows
 
 RNG = np.random.default_rng
 
@@ -342,7 +343,8 @@ def test_the_published_protocol_takes_ten_thousand_or_all_of_a_set_of_classes():
     rng = RNG(0)
     values, codes = rng.integers(0, 2, size=(10_050, 2)).astype(float), rng.normal(size=(10_050, 2))
     attributes = _labels(values)
-    assert published(codes, attributes) == latent_score(codes[:10_000], attributes[:10_000])
+    rows = random_rows(10_050, 10_000, "latent_score", "rows")
+    assert published(codes, attributes) == latent_score(codes[rows], attributes[rows])
     assert published(codes, _labels(values[:, :1], categorical=True)).n == 10_050
 
 
