@@ -63,8 +63,8 @@ chosen = [both[i] for i in np.linspace(0, len(both) - 1, min(SHOWN, len(both))).
 def printed(values):
     """Each pair's number; of many the lowest and the highest."""
     if len(values) > 3:
-        return f"{min(values):.2f} to {max(values):.2f}\n({len(values)} pairs)"
-    return "\n".join(f"{value:.2f}" for value in sorted(values))
+        return f"{min(values):.2f} to {max(values):.2f}"
+    return "  ".join(f"{value:.2f}" for value in sorted(values))
 
 
 def compare(ax, key, label):
@@ -79,7 +79,7 @@ def compare(ax, key, label):
         ax.plot(low, y, "|", color=NULL, ms=7, mew=1.2, zorder=1)
         ax.plot(values, np.full(len(values), y), "o", color=style.MARK, ms=3.5, mew=0.4,
                 mec="white", zorder=2)
-        ax.text(1.03, y, printed(values), fontsize=6, va="center")
+        ax.text(1.04, y, printed(values), fontsize=5.5, va="center")
     ax.set(xlim=(-0.02, 1.02), ylim=(len(results) - 0.5, -0.5), xlabel=label)
     ax.set_yticks(range(len(results)), [found["method_title"] for found in results])
     style.plain(ax)

@@ -9,14 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis import collect, intervals
 from analysis.spec import COLUMNS
 from paper import deposit
 from patronus import checkpoint, load
 from patronus.config import Cell, load_study
 from patronus.errors import Problem
 from patronus.explain import statistics
-from patronus.files import save_text
+from patronus.files import load_json, save_text, sha256
 from patronus.record import Record
+from patronus.sources import ROOT
 
 STUDY = load_study("tiny", datasets=["celeba"], methods=["patronus", "ddpm"])
 CELL = STUDY.cell("celeba", "patronus", 0)
@@ -151,3 +153,37 @@ def test_an_altered_model_or_none_is_one_line(here, made):
         deposit.deposit(STUDY, here / "out")
     with pytest.raises(Problem, match="no model was trained; run `make reproduce SCALE=smoke`"):
         deposit.deposit(load_study("smoke"), here / "out")
+
+
+# what is deposited
+
+DEPOSITED = sorted((ROOT / "paper" / "results").glob("*/measures/*/*/*/measures.csv"))
+
+
+@pytest.mark.parametrize("path", DEPOSITED, ids=lambda path: "/".join(path.parts[-4:-1]))
+def test_deposited_ends_say_what_they_are_over_and_the_record_knows_the_file(path):
+    table = collect.read(path)
+    ended = table["low"].notna()
+    assert ended.any() and ((table["level"] != "") == ended).all()
+    assert ((table["resamples"] != "") == ended).all()
+    assert ((table["resamples_new"] != "") == table["low_new"].notna()).all()
+    assert not (table["resamples"].str.contains("folds") & (table["level"] != "sd")).any()
+    outputs = load_json(path.with_name("record.json"))["outputs"]
+    assert next(digest for name, digest in outputs.items()
+                if name.endswith("/measures.csv")) == sha256(path)
+    card = path.parents[4] / "checkpoints" / path.parent.relative_to(path.parents[3]) / "README.md"
+    assert "\n".join(deposit.scores(path)) in card.read_text(encoding="utf-8")
+
+
+def test_deposited_accuracies_have_the_interval_of_a_share_and_stability_the_pairs():
+    for path in DEPOSITED:
+        rows = collect.read(path).set_index(["measure", "variant"])
+        score = rows.loc["latent_score", "test"]
+        if score.level == "95 %":
+            expected = intervals.proportion(round(score.value * score.n), score.n)
+            np.testing.assert_allclose((score.low, score.high), expected[1:], atol=1e-3)
+    own = [collect.read(path).set_index("measure").loc["stability"] for path in DEPOSITED
+           if path.parts[-4:-2] == ("fashion_mnist", "untrained_modern")]
+    ends = sorted(one[end] for one in own for end in ("low", "high"))
+    assert [round(end, 2) for end in ends] == [0.62, 0.62, 0.63, 0.63, 0.76, 0.76]
+    assert np.mean([one.value for one in own]) == pytest.approx(np.mean(ends))

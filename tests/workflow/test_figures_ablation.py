@@ -233,6 +233,7 @@ def test_every_method_has_its_pairs_and_its_null_and_reasons_are_told(seeds):
         x, y = zip(*marks(ax), strict=True)
         assert x == pytest.approx([value_of_all] * methods)
         assert y == tuple(range(methods))
+        assert [text.get_text() for text in ax.texts] == [f"{value_of_all:.2f}"] * methods
     bar = next(line for line in found["left"].lines if line.get_linewidth() == 3)
     null = seeds["null"]
     assert bar.get_xdata() == pytest.approx([null.mean(), np.quantile(null, 0.95)])
@@ -241,6 +242,12 @@ def test_every_method_has_its_pairs_and_its_null_and_reasons_are_told(seeds):
                  "20 shuffles", f"counted as 0: {methods}", "pairs pictured in both seeds, of 6 in",
                  "Untrained encoder (modern recipe): it has no code", "generated stand-in"):
         assert part in text
+
+
+def test_each_pair_is_printed_and_of_many_the_range(seeds):
+    printed = draw("stability")["printed"]
+    assert printed([0.63, 0.76, 0.62]) == "0.62  0.63  0.76"  # not the means of each seed's pairs
+    assert printed([0.63, 0.76, 0.62, 0.7]) == "0.62 to 0.76"
 
 
 # attributes

@@ -357,3 +357,13 @@ def test_snakemake_itself_says_why(tmp_path):
                                "-d", tmp_path, target], capture_output=True, text=True, check=False)
         lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert done.returncode == 1 and word in lines[0], done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "paper").glob("[ft][ia][gb]*/*.py")),
+                         ids=lambda path: path.stem)
+def test_a_caption_says_what_each_interval_is_over(path):
+    caption = re.sub(r"\n#", " ", path.read_text(encoding="utf-8").partition("# %% tags")[0])
+    told = [part for part in re.split(r"(?<=[.;:])\s+", caption)
+            if "95 %" in part and "interval" in part]
+    assert all(re.search(r"over\s+(test )?(the )?(images|dimensions|prototypes|them)\b", part)
+               for part in told), told
