@@ -105,7 +105,8 @@ def bits(given: dict[str, np.ndarray], count: int = 2) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_a_coarse_code_is_refused_where_it_would_be_better_than_the_fine_one(count):
     given = bits(world(obeys=0.7), count)
-    for module, name in ((fidelity, "realised"), (selectivity, "selectivity")):
+    for module, name in ((fidelity, "realised"), (selectivity, "selectivity"),
+                         (fidelity_margin, "fidelity_margin")):
         with pytest.raises(NotApplicable, match="coarse.*see resolution"):
             value(module, name, given)
     own, fine = (value(resolution, "resolution", one) for one in (given, world()))

@@ -334,8 +334,9 @@ def test_faults_have_the_values_that_follow_from_them(table):
 
 
 def test_a_code_of_one_bit_improves_nothing(table, judged):
-    """Any answer of a bit is a whole one: the realised fraction and selectivity refuse it."""
-    for name in ("realised", "selectivity", "realised_worst", "selectivity_worst"):
+    """Any answer of a bit is a whole one, or none: measures that this would flatter refuse it."""
+    for name in ("realised", "selectivity", "fidelity_margin", "realised_worst",
+                 "selectivity_worst"):
         assert np.isnan(value(table, "one_bit", name))
         assert "coarse" in judged["one_bit", name]["reason"]
     found = [one for (version, _), one in judged.items() if version == "one_bit"]
