@@ -39,11 +39,16 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def as_in_a_terminal() -> None:
+    """Under nohup, or a runner started by it, the closing of a terminal would be ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def begun(place):
     """A run in the middle of its only job."""
     process = subprocess.Popen(COMMAND, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               start_new_session=True)
+                               start_new_session=True, preexec_fn=as_in_a_terminal)
     while not Path("begun").exists():
         assert process.poll() is None
         time.sleep(0.05)
