@@ -314,6 +314,8 @@ rule diagnose:
     params: key=key("shortcut", "analysis.shortcut")
     log: log("shortcut")
     benchmark: log("shortcut", "tsv")
+    threads: STUDY.threads
+    resources: **limits("shortcut", gpu=STUDY.gpus)
     shell: RUN + "analysis.shortcut" + ON_CELL
 
 

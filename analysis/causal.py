@@ -133,27 +133,6 @@ def tied_score(biased: np.ndarray, unbiased: np.ndarray, paired: bool = False) -
     return found._replace(low=np.maximum(found.low, 0))
 
 
-def told_apart(code: np.ndarray, label: np.ndarray, fixed: np.ndarray) -> Interval:
-    """AUROC of a code (n,) for a label (n,) among images that are alike in another label, `fixed`.
-
-    All pairs of images of which one has the label, the other has not, and both have or both lack
-    `fixed`: the share in which the first has the higher code. Labels are 0, 1 or NaN (unknown, left
-    out). So a tie between the two labels cannot help. The 95 % interval is over images. NaN without
-    such a pair.
-    """
-    sides = [(fixed == value) & ~np.isnan(label) for value in (0, 1)]
-    count = [(label[some] == 1).sum() * (label[some] == 0).sum() for some in sides]
-    if not any(count):
-        return Interval(*(np.array(np.nan),) * 3)
-    value, errors = 0.0, []
-    for some, weight in zip(sides, np.divide(count, sum(count)), strict=True):
-        if weight:
-            value += weight * float(auroc_matrix(code[some, None], label[some, None])[0, 0])
-            errors.append(weight * intervals.auroc_errors(code[some], label[some]))
-    errors = np.concatenate(errors)
-    return intervals.share(value, value + len(errors) * errors)
-
-
 def detection(score: np.ndarray, planted: list[tuple[int, int]]) -> float:
     """AUROC of |score| (K, K) for finding the planted pairs (a, b) among all pairs.
 

@@ -7,7 +7,8 @@ over images of four means (analysis/answers.py) is no wider than the scale's `to
 asked. Writes interventions.json (`about`, the names of the K outputs, which of them are negated,
 the classifier's scores) and interventions.npz:
 
-    rows (n,), dims (D,) by spread, sigma (m,) of training codes; outputs (K,) names, negated (K,)
+    rows (n,), dims (D,): those of largest spread, and the best of each part whatever its spread;
+    sigma (m,) of training codes; outputs (K,) names, negated (K,)
     kinds (V,): at which value and from which x_T, see KINDS; levels (V, m) these values
     codes_recon (2, n, m), probabilities_recon (2, n, K): unedited, from inverted and random x_T
     codes (V, D, n, m), probabilities (V, D, n, K); share, area, hit, square (V, D, n): place.py
@@ -17,7 +18,9 @@ the classifier's scores) and interventions.npz:
     labels (n, K); auroc (K, m) of training codes, auroc_shuffled (K, m): see `aurocs`
     show_images, show_recon (q, C, H, W), show_edited, show_thrice (D, q, C, H, W) uint8 of the
     kinds "max" and "thrice"
-    best (K,), best_shuffled (R, K) code dimensions, best_auroc (K,), success* of causal.py, marks
+    best (K,), best_shuffled (R, K) code dimensions, best_auroc (K,) of training codes; how sure
+    that choice is (choice.py): best_share (K,) of resamples of the training images in which it is
+    made again, second, second_auroc (K,) of the next best dimension; success* of causal.py, marks
     and marks_thrice (K, q) of these two kinds; effect, effect_low, effect_high (K, K) of raising
     raised_at (K, k), which, like best_at (K,), are positions in `dims`
     truth_* (K, n): truth.py, NaN unless the images are generated and the part is drawn
@@ -32,7 +35,7 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from analysis import answers, causal, intervals, truth
+from analysis import answers, causal, choice, intervals, truth
 from analysis.asking import KINDS, MARKS, intervene
 from analysis.measures.tad import auroc_matrix
 from analysis.patches import embedded
@@ -86,8 +89,9 @@ def interrogate(model: Method, classifier: Classifier, data: Prepared, codes: di
     outputs = np.array(classifier.outputs)[kept]
     negated = np.isin(outputs, negated_of(data))
     ranked = aurocs(codes["train"], labels["train"], judge(cell))
-    given = asking(model, data, codes, cell) | {"outputs": outputs, "negated": negated} | (
-        {} if dims is None else {"dims": dims})
+    chosen = choices(codes["train"], causal.as_parts(labels["train"], negated), judge(cell))
+    given = asking(model, data, codes, cell, chosen.pop("first"))
+    given |= {"outputs": outputs, "negated": negated} | ({} if dims is None else {"dims": dims})
     given |= {"kept": kept, "labels": labels["test"][given["rows"]],
               "regions": regions(data, outputs)}
     scores = causal.as_parts(ranked[0][:, given["dims"]], negated[:, None])
@@ -97,7 +101,7 @@ def interrogate(model: Method, classifier: Classifier, data: Prepared, codes: di
     rng = np.random.default_rng(seed_for("patches", judge(cell)))
     found = asked | told_by(asked, *ranked, negated) | patches(
         model, classifier, data.images("test"), codes["test"], given["dims"], cell, rng)
-    found |= truths_of(found, data, best_at)
+    found |= truths_of(found, data, best_at) | chosen
     for key in ("kept", "regions", "random", "wobble", "boxes", "within"):
         found.pop(key)
     return found | {"auroc": ranked[0], "auroc_shuffled": ranked[1][0]}
@@ -166,15 +170,34 @@ def aurocs(codes: np.ndarray, labels: np.ndarray, *names: str) -> tuple[np.ndarr
     return auroc_matrix(codes, labels), np.stack(shuffled)
 
 
-def asking(model: Method, data: Prepared, codes: dict[str, np.ndarray], cell) \
-        -> dict[str, np.ndarray]:
-    """Which images are asked, in which order, about which dimensions and values."""
+def choices(codes: np.ndarray, parts: np.ndarray, *names: str) -> dict[str, np.ndarray]:
+    """first (K,), the dimension of highest AUROC for each part (N, K), -1 where it is undefined;
+    best_share, second, second_auroc (K,): the module's docstring."""
+    rng = np.random.default_rng(seed_for("interventions", "choice", *names))
+    found = [choice.choose(codes, part, rng) for part in parts.T]
+    auroc = np.stack([one.auroc for one in found])
+    first, second = causal.top_dims(auroc, 2)[:, [0, -1]].T
+    k = np.arange(len(found))
+    defined = {"best_share": np.stack([one.share for one in found])[k, first],
+               "second_auroc": auroc[k, second]}
+    return {"first": first, "second": second,
+            **{key: np.where(first < 0, np.nan, value) for key, value in defined.items()}}
+
+
+def asking(model: Method, data: Prepared, codes: dict[str, np.ndarray], cell,
+           best: np.ndarray) -> dict[str, np.ndarray]:
+    """Which images are asked, in which order, about which dimensions and values.
+
+    best (K,): dimensions that are among them in any case, -1 for none.
+    """
     settings = cell.intervene
     # the classifier's data set: where a biased set shares its test images, so do the cells
     rows = random_order(len(data.images("test")), settings.images, judge(cell))
     sigma = codes["train"].std(0)
-    return {"rows": rows, "dims": np.argsort(-sigma, kind="stable")[:settings.dims],
-            "sigma": sigma, "noises": np.array(answers.NOISES), "kinds": np.array(settings.kinds),
+    dims = np.argsort(-sigma, kind="stable")
+    dims = dims[(np.arange(len(dims)) < settings.dims) | np.isin(dims, best)]
+    return {"rows": rows, "dims": dims, "sigma": sigma, "noises": np.array(answers.NOISES),
+            "kinds": np.array(settings.kinds),
             "levels": levels(codes["test"], settings.kinds),
             "random": noise(range(len(rows)), model.shape, "interventions", judge(cell)).numpy(),
             "wobble": noise(range(len(rows)), (len(answers.NOISES), len(sigma)), "wobble",

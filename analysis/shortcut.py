@@ -12,31 +12,33 @@ five dimensions that tell most of a are raised, in the biased model minus in the
     K images, recon (2, q, C, H, W), edited (2, P, q, C, H, W) uint8 test images as the biased and
     the unbiased model show them, edited by the best dimension dims (2, P) of each pair's a;
     before, after (2, P, q): P(b) in these; rows (n,) of the test images of the biased model;
-    outputs (K,) names of the parts; told (2, P, 2) with told_low, told_high: what the dimension
-    `dims` tells in test images, AUROC for a among images alike in b, and for b among images alike
-    in a (causal.told_apart): a dimension that has learned a tells a, one that took the shortcut b
+    outputs (K,) names of the parts
+    told (2, P, 2) with told_low, told_high: what the dimension of highest AUROC for a in training
+    images tells in test images: AUROC for a among images alike in b, and for b among images alike
+    in a, the mean over resamples of the choice (choice.py). A dimension that has learned a tells a,
+    one that took the shortcut b. chosen (2, P): share of resamples in which the likeliest dimension
+    is chosen; untrained (2, P, E, 2): told of E encoders that were never trained (untrained.py)
 
-and shortcut.json: `about` of the biased cell, parts, pairs, n, who was compared, and the `strength`
-of the tie: in which share of the training images the second of two planted attributes is present
-exactly when the first is (0.5: by chance), null for data that are no stand-in. No torch here.
+and shortcut.json: `about` of the biased cell, parts, pairs, n, who was compared, the scores and
+what is `told` as above, in numbers that prose can cite, and the `strength` of the tie: in which
+share of the training images the second of two planted attributes is present exactly when the first
+is (0.5: by chance), null for data that are no stand-in.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from analysis import causal, intervals
-from patronus.config import Cell, stage_folder
+from analysis import causal, diagnosis, intervals
+from analysis.diagnosis import number
+from patronus.config import stage_folder
 from patronus.errors import NotApplicable, Problem
 from patronus.files import load_json, save_json, save_npz
 from patronus.prepared import Prepared
-from patronus.rows import random_rows
 from patronus.stage import Job, run
 
 SIDES = ("biased", "unbiased")
-MOST = 5000  # test images of which it is asked what a dimension tells
 
 
 class Answered:
@@ -64,10 +66,10 @@ class Answered:
     def names(self) -> list[str]:
         return [part["output"] for part in self.parts]
 
-    def label(self, data: Prepared, name: str) -> np.ndarray:
-        """(n,) of 0, 1 or NaN: which test images show a part."""
+    def label(self, data: Prepared, split: str, name: str) -> np.ndarray:
+        """(n,) of 0, 1 or NaN: which images of a split show a part."""
         negated = next(one["negated"] for one in self.parts if one["output"] == name)
-        return causal.as_parts(data.output("test", name), np.array(negated))
+        return causal.as_parts(data.output(split, name), np.array(negated))
 
     def at(self, names: list[str]) -> np.ndarray:
         """Positions of these parts on this cell's axes."""
@@ -97,40 +99,29 @@ def work(job: Job) -> dict:
     names = [name for name in sides[0].names if name in sides[1].names]
     pairs = known(cell.shortcut, names, cell.dataset)
     found, paired = compare(*sides, names, pairs)
-    found |= told([tests(job.folder, cell), tests(partial(fair, job), cell)], sides,
-                  found["dims"], pairs)
+    read = [diagnosis.Read.of(folder, side, job.cell) for folder, side in
+            zip((job.folder, partial(fair, job)), sides, strict=True)]
+    choices = [one.choices(pairs) for one in read]
+    found |= diagnosis.told(read, choices, pairs)
+    found["untrained"] = diagnosis.controls(job, read, pairs)
     save_npz(job.out / "shortcut.npz", **found)
-    said = about(*sides, names, pairs, paired) | {"strength": planted(job)}
+    said = about(*sides, names, pairs, paired) | {
+        "strength": planted(job), "detection": number(found["detection"]),
+        "scores": [[number(found[f"score{end}"][tuple(at)]) for end in ("", "_low", "_high")]
+                   for at in found["pairs"]],
+        "told": [{"side": side} | one for g, side in enumerate(SIDES)
+                 for one in diagnosis.spoken(read[g], choices[g], pairs,
+                                             {key: found[key][g] for key in diagnosis.ARRAYS})]}
     data = Prepared.open(job.folder("data"))
     said["parts"] = [part | {"name": data.name_of(part["output"])} for part in said["parts"]]
     save_json(job.out / "shortcut.json", said)
-    return {"detection": None if np.isnan(found["detection"]) else float(found["detection"])}
+    return {"detection": said["detection"]}
 
 
 def fair(job: Job, stage: str = "interventions") -> Path:
     """A stage of the same method and seed where nothing is tied together."""
     cell = job.cell
     return stage_folder(stage, cell.scale, cell.reference or cell.dataset, cell.method, cell.seed)
-
-
-def tests(folder: Callable[[str], Path], cell: Cell) -> tuple[np.ndarray, np.ndarray, Prepared]:
-    """Rows (n,) of random test images, their codes (n, m), and the data that have their labels."""
-    codes = np.load(folder("codes") / "test.npy")
-    rows = random_rows(len(codes), MOST, "shortcut", "rows", cell.reference or cell.dataset)
-    return rows, codes[rows], Prepared.open(folder("data"))
-
-
-def told(read: list, sides: tuple, dims: np.ndarray, pairs: list[list[str]]) \
-        -> dict[str, np.ndarray]:
-    """The arrays told* of shortcut.npz; `read` holds what `tests` gave of both sides."""
-    found = np.full((len(sides), len(pairs), 2, 3), np.nan)
-    for g, ((rows, codes, data), side) in enumerate(zip(read, sides, strict=True)):
-        for p, (pair, dim) in enumerate(zip(pairs, dims[g], strict=True)):
-            a, b = (side.label(data, name)[rows] for name in pair)
-            if dim >= 0:
-                found[g, p] = [causal.told_apart(codes[:, dim], a, b),
-                               causal.told_apart(codes[:, dim], b, a)]
-    return dict(zip(("told", "told_low", "told_high"), np.moveaxis(found, -1, 0), strict=True))
 
 
 def planted(job: Job) -> float | None:

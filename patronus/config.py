@@ -142,7 +142,7 @@ class Explain(Strict):
 class Intervene(Strict):
     """Code dimensions set in test images, answered by a classifier (measures.md B)."""
 
-    dims: Positive = 100  # at most so many, those of largest spread first
+    dims: Positive = 100  # so many of largest spread, and the best of each part beside them
     images: Positive = 100  # random test images, at most
     tolerance: Annotated[float, Field(ge=0)] = 0.02  # half a 95 % interval at which it stops
     kinds: tuple[Kind, ...] = get_args(Kind)  # what dimensions are set to

@@ -87,7 +87,7 @@ SETTINGS = {
     "explanations": ("explain", "title", "recipe"),
     "interventions": ("intervene", "title", "recipe", "reference", "shortcut"),
     "steps": ("intervene", "title", "recipe", "reference", "shortcut"),
-    "shortcut": ("shortcut", "reference"),
+    "shortcut": ("shortcut", "reference", "code_dim", "model"),
     "validation": ("intervene", "title", "recipe", "reference", "shortcut"),
     "denoising": ("denoising", "title", "recipe"),
     "conditioning": ("module", "recipe", "model"),

@@ -2,7 +2,8 @@
 # # What raising a code dimension causes
 #
 # Left: causal success. For each part, the code dimension that tells it best (highest AUROC on
-# training images; numbers on the right) is raised in test images, and a classifier that knows
+# training images, among all; numbers on the right, with how often resampled training images choose
+# it again) is raised in test images, and a classifier that knows
 # nothing of the model says whether the part is now seen (probability at least one half). Counted
 # are images without the part: absent by label, and not seen by the classifier in the
 # reconstruction. (a) To the largest value that any test image has (max). (b) To three times as far
@@ -83,10 +84,11 @@ for ax, words, (kind, random) in zip(panels, TITLES, kinds.items(), strict=True)
 
 # %%
 for k, row in zip(order, y, strict=True):
-    ax.annotate(f"{ours['best'][k]} · {ours['best_auroc'][k]:.2f} · {ours['success_n'][0, k]}",
+    ax.annotate(f"{ours['best'][k]} ({ours['best_share'][k]:.0%}) · {ours['best_auroc'][k]:.2f} · "
+                f"{ours['success_n'][0, k]}",
                 (1, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=5.5,
                 color=style.FAINT)
-ax.annotate("dim. · AUROC · n", (1, -0.6), xytext=(6, 4), textcoords="offset points",
+ax.annotate("dim. (again) · AUROC · n", (1, -0.6), xytext=(6, 4), textcoords="offset points",
             fontsize=5.5, color=style.FAINT)
 left.supxlabel("share of images without the part in which it is then seen", fontsize=7)
 crosses, *rest = ax.get_legend_handles_labels()[0]

@@ -417,8 +417,8 @@ def cell(dataset: str = "toys", **more) -> Cell:
     return Cell.model_construct(**{
         "scale": "toy", "dataset": dataset, "method": "patronus", "seed": 0, "title": "Patronus",
         "recipe": "modern", "generated": True, "shape": (1, 16, 16), "reference": None,
-        "shortcut": [], "gpus": 0, "intervene": Intervene(dims=3, images=5, steps=2,
-                                                          batch_size=4)} | more)
+        "shortcut": [], "gpus": 0, "code_dim": PARTS, "model": {},
+        "intervene": Intervene(dims=3, images=5, steps=2, batch_size=4)} | more)
 
 
 def job(stage: str, of: Cell) -> Job:
@@ -467,25 +467,31 @@ def place(tmp_path, monkeypatch):
 def test_the_stage_writes_what_it_promises(place):
     stage = job("interventions", cell())
     found = interventions.work(stage)
-    assert found == {"images": 5, "evaluations": 2 * (3 * 5 + 3 * 5 + 8 * 3 * 5)}
     arrays = np.load(stage.out / "interventions.npz")
+    d = len(arrays["dims"])  # three, and the best of each part
+    assert found == {"images": 5, "evaluations": 2 * (3 * 5 + 3 * 5 + 8 * d * 5)}
     about = load_json(stage.out / "interventions.json")
     assert about["outputs"] == list(NAMES[:3])  # "Never" takes one value
     assert [part["negated"] for part in about["parts"]] == [False, True, False]
     assert about["reference"] == "toys"
     np.testing.assert_array_equal(arrays["rows"], interventions.random_order(12, 5, "toys"))
     assert about["shortcut"] is None and about["classifier"] == {"Hat": 0.9}
-    shapes = {"codes": (8, 3, 5, 5), "probabilities": (8, 3, 5, 3), "codes_recon": (2, 5, 5),
-              "probabilities_recon": (2, 5, 3), "share": (8, 3, 5), "labels": (5, 3),
+    shapes = {"codes": (8, d, 5, 5), "probabilities": (8, d, 5, 3), "codes_recon": (2, 5, 5),
+              "probabilities_recon": (2, 5, 3), "share": (8, d, 5), "labels": (5, 3),
               "auroc": (3, 5), "auroc_shuffled": (3, 5), "success": (8, 3), "marks": (3, 5),
-              "marks_thrice": (3, 5), "show_edited": (3, 5, 1, 16, 16), "levels": (8, 5),
-              "show_thrice": (3, 5, 1, 16, 16), "best_shuffled": (20, 3), "effect": (3, 3),
-              "moved": (3, 5), "patches": (3, 8, 128), "patches_elsewhere": (3, 8, 128),
+              "marks_thrice": (3, 5), "show_edited": (d, 5, 1, 16, 16), "levels": (8, 5),
+              "show_thrice": (d, 5, 1, 16, 16), "best_shuffled": (20, 3), "effect": (3, 3),
+              "moved": (3, 5), "patches": (d, 8, 128), "patches_elsewhere": (d, 8, 128),
               "truth_iou": (3, 5), "truth_energy_any": (3, 5)}
     assert {key: arrays[key].shape for key in shapes} == shapes
     sigma = np.load(stage.folder("codes") / "train.npy").std(0)
-    np.testing.assert_array_equal(arrays["dims"], np.argsort(-sigma)[:3])
-    assert set(arrays["best"]) <= set(arrays["dims"])
+    assert arrays["dims"].tolist() == [dim for rank, dim in enumerate(np.argsort(-sigma))
+                                       if rank < 3 or dim in arrays["best"]]
+    parts = causal.as_parts(arrays["auroc"], np.array([[False], [True], [False]]))
+    assert arrays["best"].tolist() == parts.argmax(1).tolist()  # of all, whatever their spread
+    assert arrays["second"].tolist() == np.argsort(-parts, 1)[:, 1].tolist()
+    np.testing.assert_allclose(arrays["second_auroc"], np.sort(parts, 1)[:, -2])
+    assert ((arrays["best_share"] > 0.1) & (arrays["best_share"] <= 1)).all()
     assert arrays["kinds"].tolist() == list(asking.KINDS)
     np.testing.assert_allclose(arrays["levels"], interventions.levels(
         np.load(stage.folder("codes") / "test.npy")))
@@ -529,31 +535,6 @@ def test_truths_of_classes_are_one_hot(place):
                                   [[0, 0, 1, 1], [nan, nan, nan, 0], [1, 0, 0, nan]])
 
 
-@pytest.mark.parametrize(("follows", "a", "b"), [("a", 1, 0.5), ("b", 0.5, 1), ("none", 0.5, 0.5)])
-def test_what_a_dimension_tells_is_asked_where_the_other_label_is_fixed(follows, a, b):
-    rng = np.random.default_rng(0)
-    one = (rng.random(4000) < 0.5).astype(float)
-    other = np.where(rng.random(4000) < 0.9, one, 1 - one)  # tied in nine of ten
-    code = rng.normal(size=4000) + 20 * {"a": one, "b": other, "none": 0}[follows]
-    found = [causal.told_apart(code, one, other).value, causal.told_apart(code, other, one).value]
-    np.testing.assert_allclose(found, [a, b], atol=0.04)
-    if follows == "b":  # as a number without strata, the tie makes a look well known
-        assert causal.told_apart(code, one, np.zeros(4000)).value > 0.85
-
-
-def test_what_a_dimension_tells_pools_pairs_and_leaves_out_the_unknown():
-    code = np.array([1.0, 2, 3, 9, 1, 5])
-    label, fixed = np.array([0, 1, 1, 1, 1, np.nan]), np.array([0, 0, 0, np.nan, 1, 0])
-    # (2, 1) and (3, 1); the rest has no partner
-    assert causal.told_apart(code, label, fixed).value == 1
-    assert causal.told_apart(np.array([3.0, 2, 3, 9, 1, 5]), label, fixed).value == 0.25
-    assert np.isnan(causal.told_apart(code, label, label)).all()
-    rng = np.random.default_rng(1)
-    label = (rng.random(200) < 0.5).astype(float)
-    found = causal.told_apart(label + rng.normal(size=200), label, np.zeros(200))
-    assert 0.6 < found.low < found.value < found.high < 0.9
-
-
 def answered(folder: Path, dataset: str, strength: float, negated: tuple = (False,) * PARTS):
     """Writes the interventions of a painter with a planted tie, as the stage would."""
     found = asked(Painter(tied(strength)))
@@ -570,26 +551,32 @@ def answered(folder: Path, dataset: str, strength: float, negated: tuple = (Fals
 
 
 def witnessed(of: Cell, follows: int) -> None:
-    """Labels p0, p1, ... of 60 test images, and codes whose dimension 0 follows one of them."""
+    """Labels p0, p1, ... of 60 images a split, and codes whose dimension 0 follows one of them."""
     folder, rng = of.folder("data"), RNG(0)
-    labels = rng.integers(0, 2, (60, PARTS))
-    codes = rng.random((60, PARTS), np.float32)
-    codes[:, 0] += labels[:, follows]
-    of.folder("codes").mkdir(parents=True)
-    np.save(of.folder("codes") / "test.npy", codes)
-    folder.mkdir(parents=True)
     names = [f"p{k}" for k in range(PARTS)]
-    (folder / "table.csv").write_text("\n".join([
-        "id,split,row," + ",".join(names),
-        *(f"{i},test,{i}," + ",".join(map(str, row)) for i, row in enumerate(labels))]) + "\n")
-    save_json(folder / "meta.json", {"counts": {"test": 60}, "labels": dict.fromkeys(
-        names, {"kind": "binary"})})
+    of.folder("codes").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    lines = ["id,split,row," + ",".join(names)]
+    for split in ("train", "test"):
+        labels = rng.integers(0, 2, (60, PARTS))
+        if split == "train" and of.shortcut:
+            labels[:, 1] = labels[:, 0]  # the tie, which test images do not have
+        codes = rng.random((60, PARTS), np.float32)
+        codes[:, 0] += labels[:, follows]
+        np.save(of.folder("codes") / f"{split}.npy", codes)
+        np.save(folder / f"{split}.npy", faces(60)[0])
+        lines += [f"{i},{split},{i}," + ",".join(map(str, row)) for i, row in enumerate(labels)]
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    save_json(folder / "meta.json", {"dataset": of.dataset, "counts": {"train": 60, "test": 60},
+                                     "labels": dict.fromkeys(names, {"kind": "binary"})})
 
 
 @pytest.mark.parametrize("negated", [(False,) * PARTS, (False, True, False, False)])
 def test_the_diagnosis_compares_two_cells(tmp_path, monkeypatch, negated):
     monkeypatch.chdir(tmp_path)
-    biased = cell("tied", shortcut=[("p0", "p1")], reference="toys")
+    biased = cell("tied", shortcut=[("p0", "p1")], reference="toys", model={
+        "encoder_channels": (4, 8), "encoder_kernels": (3, 3), "encoder_strides": (2, 1),
+        "encoder_paddings": (1, 0)})
     answered(biased.folder("interventions"), "tied", 0.8, negated)
     answered(cell().folder("interventions"), "toys", 0.0, negated)
     witnessed(biased, 1)
@@ -608,6 +595,18 @@ def test_the_diagnosis_compares_two_cells(tmp_path, monkeypatch, negated):
     tells_b = 0 if negated[1] else 1  # it is raised by p1, whose part then is not seen
     np.testing.assert_allclose(found["told"], [[[0.5, tells_b]], [[1, 0.5]]], atol=0.15)
     assert (found["told_low"] <= found["told"]).all()
+    assert (found["told"] <= found["told_high"]).all()
+    assert (found["chosen"] > 0.95).all()
+    assert found["untrained"].shape == (2, 1, 20, 2)
+    said = about["told"][0]
+    assert (said["side"], said["dataset"], said["pair"]) == ("biased", "tied", ["p0", "p1"])
+    assert said["candidates"] == PARTS and said["best"][0]["dim"] == 0
+    assert said["told"][1]["value"] == [found[f"told{end}"][0, 0, 1]
+                                        for end in ("", "_low", "_high")]
+    assert said["told"][1]["untrained"] == sorted(found["untrained"][0, 0, :, 1])
+    assert 0 < said["told"][0]["n"] <= 60
+    assert about["scores"] == [[found[f"score{end}"][0, 1] for end in ("", "_low", "_high")]]
+    assert about["detection"] == 1
     assert [part["name"] for part in about["parts"]] == [f"p{k}" for k in range(PARTS)]
     rise = (found["after"] - found["before"]).mean(-1)[:, 0]
     assert rise[0] > 0.1 and rise[1] == pytest.approx(0, abs=1e-6)
