@@ -6,8 +6,8 @@ Interventions invert an image and decode it again, by DDIM. The second-order rul
 upwards too: its update holds for steps of either sign. Asked here at equal evaluations, on a
 Gaussian whose best denoiser is known, so that only the solver errs, and on the carried showcase
 model: the root mean square of what comes back less what went in (of the data's own spread; of the
-model, in gray levels of 255), and, on the Gaussian, the spread of samples drawn from noise over that
-of the data (1: right).
+model, in gray levels of 255), and, on the Gaussian, the spread of samples drawn from noise over
+that of the data (1: right).
 """
 
 import numpy as np
