@@ -75,6 +75,7 @@ def _typed(name: str) -> Given:
     args = parser("Draw this figure or table.").parse_args()
     study = study_of(args)
     out = args.out or Path("work", "paper", study.scale, name)
+    found = of(name, study, out)
     out.mkdir(parents=True, exist_ok=True)
     atexit.register(print, f"{name}: {out}/")
-    return of(name, study, out)
+    return found

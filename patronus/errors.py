@@ -1,5 +1,6 @@
 """The one error a user sees: a line that names the thing at fault and the cure."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -30,6 +31,9 @@ def guarded(function: Callable[[], None]) -> None:
         function()
     except Problem as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # whoever read along has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         sys.exit(f"error: {refused(error)}")
     except MemoryError:

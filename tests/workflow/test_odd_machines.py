@@ -135,3 +135,14 @@ def test_windows_is_refused_in_one_line():
                           env=os.environ | {"PYTHONPATH": str(ROOT)})
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 1 and line.startswith("error: Windows is not supported")
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    """As `patronus config ... | head -1` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "patronus", "config", "celeba", "vae"],
+                          stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT)
+    os.close(writing)
+    assert done.returncode == 1 and not done.stderr

@@ -294,6 +294,7 @@ def test_a_figure_run_by_hand_names_the_input_that_is_missing(place):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "what.npz" in line and "snakemake fig4" in line
+    assert not done.stdout and not (place / "work" / "paper").exists()
 
 
 SCRIPT = """# %% [markdown]
