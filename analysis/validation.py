@@ -209,8 +209,9 @@ def scores(name: str, arrays: dict[str, np.ndarray], good: dict[str, np.ndarray]
         found = evaluate(spec, spec.rows[0], arrays)
     except NotApplicable as reason:
         return str(reason)
-    if found.scores is not None:
-        return Scores(found.scores, "images")
+    if found.scores is not None:  # the worst dimensions are others in each version
+        own = found.scores.mean(axis=0, keepdims=True) if "at" in found.detail else found.scores
+        return Scores(own, "images")
     return Scores(np.array([found.detail["scores"]], dtype=float), "dimensions")
 
 
