@@ -1,11 +1,15 @@
 """The showcase model that git carries: it loads, it gives what is stored, and it draws a part."""
 
+from collections import Counter
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from analysis.spoiled import SPOILS
+from analysis.validation import as_markdown
 from patronus import load
 from patronus.explain.what import raised
 from patronus.files import load_json
@@ -70,6 +74,28 @@ def test_raising_the_prototype_of_a_part_draws_it_dark_on_new_faces(model, store
              for c, m in zip(change, inside, strict=True)]
     assert min(darker) > 10, "every face gets darker where the part sits"
     assert np.median(share) > 2, "the change is where the part is, not everywhere"
+
+
+def test_each_of_the_twelve_faults_is_noticed_by_two_measures_even_if_all_are_counted():
+    about = load_json(FOLDER / "validation" / "validation.json")
+    assert set(about["versions"]) == {spoil.name for spoil in SPOILS} and len(SPOILS) == 12
+    for version in about["versions"]:
+        seen = [one["measure"] for one in about["judged"]
+                if one["version"] == version and one.get("sure")]
+        assert len(seen) >= 2, (version, seen)
+
+
+def test_the_table_in_the_documents_is_that_of_the_files():
+    table = (FOLDER / "validation" / "validation.md").read_text()
+    text = (ROOT / "docs" / "measures.md").read_text()
+    judged = load_json(FOLDER / "validation" / "validation.json")["judged"]
+    assert table in text
+    assert table == as_markdown(pd.read_csv(FOLDER / "validation" / "validation.csv"), judged)
+    noticed = [one["noticed"] for one in judged if one["expected"]]
+    sure = Counter(one["version"] for one in judged if one.get("sure"))
+    assert f"Of {len(noticed)} pairs of fault and measure that were expected, " \
+           f"{sum(noticed)} were noticed" in text
+    assert f"at least\n{min(sure.values())} measures" in text and len(sure) == len(SPOILS)
 
 
 def test_what_was_expected_of_the_deposited_model_is_what_the_faults_say():
