@@ -210,7 +210,7 @@ def scores(name: str, arrays: dict[str, np.ndarray], good: dict[str, np.ndarray]
     except NotApplicable as reason:
         return str(reason)
     if found.scores is not None:  # the worst dimensions are others in each version
-        own = found.scores.mean(axis=0, keepdims=True) if "at" in found.detail else found.scores
+        own = intervals.by_dimension(found.scores.T)[None] if "at" in found.detail else found.scores
         return Scores(own, "images")
     return Scores(np.array([found.detail["scores"]], dtype=float), "dimensions")
 
