@@ -138,6 +138,26 @@ def effect(side: str, a: str, b: str) -> str:
     return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*ends).replace("-", "−")
 
 
+def pairs_of_shortcut() -> dict:
+    """The deposited score of all pairs: how many exclude 0, the planted ones' ranks, detection.
+
+    A tie holds both ways: the reverse of a planted pair is neither planted nor unplanted.
+    """
+    about = load_json(SHOWCASE / "shortcut" / "shortcut.json")
+    planted = [tuple(map(about["outputs"].index, pair)) for pair in about["pairs"]]
+    with np.load(SHOWCASE / "shortcut" / "shortcut.npz") as held:
+        score, low, high = (held[f"score{end}"] for end in ("", "_low", "_high"))
+        detection = float(held["detection"])
+    all_pairs = [(a, b) for a, b in np.ndindex(score.shape) if a != b and ~np.isnan(score[a, b])]
+    order = sorted(all_pairs, key=lambda at: -abs(score[at]))
+    others = [at for at in all_pairs if at not in planted and at[::-1] not in planted]
+    seen = sum(bool(low[at] > 0 or high[at] < 0) for at in others)
+    return {"count": len(all_pairs), "others": len(others), "seen": seen, "detection": detection,
+            "ranks": [order.index(at) + 1 for at in planted], "n": about["n"],
+            "n_unbiased": about["n_unbiased"], "images": about["images_seen"],
+            "images_unbiased": about["unbiased"]["images_seen"]}
+
+
 def conditioning(what: str) -> str:
     """Error of the noise against the same denoiser without a code, in per cent, with its interval.
 
@@ -154,7 +174,7 @@ def file(path: str) -> dict | None:
 
 
 FUNCTIONS = (value, seeds, pairs, accuracy, within, count, of_showcase, causal, drawn, mean_success,
-             effect, conditioning, file)
+             effect, pairs_of_shortcut, conditioning, file)
 
 
 def rendered() -> dict[Path, str]:
